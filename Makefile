@@ -1,0 +1,50 @@
+# make demo: fresh machine to a finished comparison of real networks with their infinite-width limits.
+# make test: fresh machine to every test. PYTHON=python3.12 chooses the interpreter, and with it the pinned list.
+PYTHON ?= python3
+VENV ?= .venv
+VERSION := $(shell $(PYTHON) -c 'import sys; print("3%d" % sys.version_info.minor)')
+PINS := $(wildcard requirements/py$(VERSION)-*.txt)
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint install bench-main study-main clean
+
+demo: install
+	$(BIN)/mupjax compare --out results/demo
+
+test: install lint
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+install: $(VENV)/.installed-$(VERSION)
+
+$(VENV)/.installed-$(VERSION): pyproject.toml $(PINS)
+	@test -n "$(PINS)" || { echo "No pinned list for this Python (found $(VERSION)): use PYTHON=python3.11 or python3.12."; exit 2; }
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(PINS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+# Benchmarks have an environment of their own: PyTorch and the package mup stand beside mupjax in the same run.
+bench-main: $(VENV)-bench/.installed
+	$(VENV)-bench/bin/python benchmarks/import_time.py
+	$(VENV)-bench/bin/python benchmarks/dense.py
+
+$(VENV)-bench/.installed: pyproject.toml $(PINS) requirements/bench.txt
+	rm -rf $(VENV)-bench
+	$(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(PINS)
+	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/bench.txt
+	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+study-main: install
+	$(BIN)/python benchmarks/study_main.py
+
+clean:
+	rm -rf $(VENV) $(VENV)-bench results

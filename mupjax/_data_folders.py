@@ -1,0 +1,117 @@
+"""Find the files of CIFAR-10 and MNIST in a folder that the user names, else fetch them into pooch's cache."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+DATA_VARIABLE = "MUPJAX_DATA"
+
+CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+CIFAR_HASH = "md5:c32a1d4ab5d03f1284b67883e8d87530"
+CIFAR_BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch")
+CIFAR_BINARY, CIFAR_PICKLED = "cifar-10-batches-bin", "cifar-10-batches-py"
+
+MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+MNIST_HASHES = {
+    "train-images-idx3-ubyte": "md5:f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    "train-labels-idx1-ubyte": "md5:d53e105ee54ea40749a09fcbcd1e9432",
+    "t10k-images-idx3-ubyte": "md5:9fb629c4189551a2d022fa330f9573f3",
+    "t10k-labels-idx1-ubyte": "md5:ec29112dd5afa0611ce80d1b7f02629c",
+}
+MNIST_FOLDERS = ("mnist", "MNIST/raw")
+
+
+def cifar_paths(data_dir: str | os.PathLike[str] | None, *, with_test: bool) -> tuple[list[Path], bool]:
+    """Return the five training batches, then the test batch if asked for, and whether they are the binary ones.
+
+    Raises:
+      FileNotFoundError: where files are missing or cannot be fetched.
+    """
+    names = CIFAR_BATCHES if with_test else CIFAR_BATCHES[:-1]
+    binary = [f"{name}.bin" for name in names]
+    root = _root(data_dir)
+    if root is None:
+        return _fetch_cifar(binary), True
+    forms = [([root / CIFAR_BINARY, root], binary, True), ([root / CIFAR_PICKLED, root], names, False)]
+    for folders, files, is_binary in forms:
+        if paths := _find(folders, files):
+            return paths, is_binary
+    missing = f"{', '.join(binary)} (or, as pickles, {', '.join(names)})"
+    raise _not_found("cifar10", missing, [root / CIFAR_BINARY, root / CIFAR_PICKLED, root])
+
+
+def mnist_paths(data_dir: str | os.PathLike[str] | None, *, with_test: bool) -> list[Path]:
+    """Return the training images and labels, then the test images and labels if asked for.
+
+    Raises:
+      FileNotFoundError: where files are missing or cannot be fetched.
+    """
+    names = list(MNIST_HASHES)[: 4 if with_test else 2]
+    root = _root(data_dir)
+    if root is None:
+        files = [f"{name}.gz" for name in names]
+        return [_fetch(MNIST_URL + file, "mnist", MNIST_HASHES[file[:-3]], files) for file in files]
+    folders = [*(root / folder for folder in MNIST_FOLDERS), root]
+    if paths := _find(folders, names, suffixes=("", ".gz")):
+        return paths
+    raise _not_found("mnist", f"{', '.join(names)} (each plain or .gz)", folders)
+
+
+def _root(data_dir: str | os.PathLike[str] | None) -> Path | None:
+    named = data_dir if data_dir is not None else os.environ.get(DATA_VARIABLE)
+    return Path(named).expanduser() if named else None
+
+
+def _find(folders: Sequence[Path], names: Sequence[str], suffixes: Sequence[str] = ("",)) -> list[Path] | None:
+    """Return the files of the first folder that has all of them."""
+    for folder in folders:
+        found = [[path for suffix in suffixes if (path := folder / (name + suffix)).is_file()] for name in names]
+        if all(found):
+            return [paths[0] for paths in found]
+    return None
+
+
+def _not_found(dataset: str, files: str, folders: Sequence[Path]) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"Expected all files of {dataset} in one folder, got none of {', '.join(map(str, folders))} with {files}. "
+        f"Put them there, name another folder by `data_dir` or {DATA_VARIABLE}, or unset both to have them fetched."
+    )
+
+
+def _fetch_cifar(files: Sequence[str]) -> list[Path]:
+    """Fetch the archive and unpack its six batches once; a batch appears under its name only when it is complete."""
+    folder = _cache() / CIFAR_BINARY
+    paths = [folder / file for file in files]
+    if not all(path.is_file() for path in paths):
+        archive = _fetch(CIFAR_URL, "", CIFAR_HASH, files)
+        with tarfile.open(archive) as tar, tempfile.TemporaryDirectory(dir=archive.parent) as scratch:
+            for batch in CIFAR_BATCHES:
+                tar.extract(f"{CIFAR_BINARY}/{batch}.bin", scratch, filter="data")
+            folder.mkdir(exist_ok=True)
+            for batch in CIFAR_BATCHES:
+                os.replace(Path(scratch, CIFAR_BINARY, f"{batch}.bin"), folder / f"{batch}.bin")
+    return paths
+
+
+def _fetch(url: str, subfolder: str, known_hash: str, needed: Sequence[str]) -> Path:
+    """Return the path of a file in the cache, fetched if it is not there; pooch renames it there once its hash fits."""
+    import pooch
+
+    file = url.rsplit("/", 1)[-1]
+    try:
+        return Path(pooch.retrieve(url, known_hash, fname=file, path=_cache() / subfolder, progressbar=True))
+    except (OSError, ValueError) as error:  # no network, no room, or another checksum
+        raise FileNotFoundError(
+            f"Expected to fetch {url}, got {type(error).__name__}: {error}. Without network, put the files "
+            f"{', '.join(needed)} into a folder and name it by `data_dir` or {DATA_VARIABLE}."
+        ) from error
+
+
+def _cache() -> Path:
+    import pooch
+
+    return Path(pooch.os_cache("mupjax"))

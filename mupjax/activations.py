@@ -1,0 +1,90 @@
+r"""Activation functions :math:`\phi`, with what the theory needs to know of each.
+
+`degree` is the degree p of positive homogeneity, :math:`\phi(\lambda s) = \lambda^p \phi(s)` for :math:`\lambda > 0`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+LEAKY_SLOPE = 0.01
+QUADRATURE_DEGREE = 50
+
+
+@dataclass(frozen=True)
+class Activation:
+    r"""An elementwise function and its properties. Frozen and hashable: a static argument under `jit`.
+
+    Attributes:
+      name: what tables call it.
+      phi: the function, elementwise on arrays of any shape.
+      degree: degree of positive homogeneity, None where it is not homogeneous.
+      neural_tangents: takes neural-tangents' `stax` module and returns the matching layer; None where there is none,
+        and then numerical quadrature of `phi` is used.
+    """
+
+    name: str
+    phi: Callable[[jax.Array], jax.Array]
+    degree: float | None = None
+    neural_tangents: Callable[[Any], Any] | None = None
+
+    def at_zero(self) -> float:
+        r"""Return :math:`\phi(0)`, also while a program is being traced."""
+        with jax.ensure_compile_time_eval():
+            return float(self.phi(jnp.zeros(())))
+
+
+def _exact_gelu(x: jax.Array) -> jax.Array:
+    return jax.nn.gelu(x, approximate=False)
+
+
+def _leaky_relu(x: jax.Array) -> jax.Array:
+    return jax.nn.leaky_relu(x, LEAKY_SLOPE)
+
+
+def _identity(x: jax.Array) -> jax.Array:
+    return x
+
+
+ACTIVATIONS = {
+    activation.name: activation
+    for activation in (
+        Activation("tanh", jnp.tanh),
+        Activation("sigmoid", jax.nn.sigmoid),
+        Activation("silu", jax.nn.silu),
+        Activation("gelu", _exact_gelu),
+        Activation("erf", jax.scipy.special.erf, neural_tangents=lambda stax: stax.Erf()),
+        Activation("softplus", jax.nn.softplus),
+        Activation("relu", jax.nn.relu, degree=1, neural_tangents=lambda stax: stax.Relu()),
+        Activation("leaky_relu", _leaky_relu, degree=1, neural_tangents=lambda stax: stax.LeakyRelu(LEAKY_SLOPE)),
+        Activation("abs_relu", jnp.abs, degree=1, neural_tangents=lambda stax: stax.Abs()),
+        Activation("linear", _identity, degree=1, neural_tangents=lambda stax: stax.Identity()),
+    )
+}
+
+
+def get(activation: str | Activation | Callable[[jax.Array], jax.Array]) -> Activation:
+    r"""Return an Activation from a name, an Activation, or any elementwise function :math:`\phi`.
+
+    Raises:
+      ValueError: for an unknown name.
+      TypeError: for anything that is neither.
+
+    Example:
+      >>> get("relu").degree
+      1
+    """
+    if isinstance(activation, Activation):
+        return activation
+    if isinstance(activation, str):
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"Expected `activation` to be one of {', '.join(ACTIVATIONS)}, got {activation!r}.")
+        return ACTIVATIONS[activation]
+    if callable(activation):
+        return Activation(getattr(activation, "__name__", "custom"), activation)
+    raise TypeError(f"Expected `activation` to be a name, an Activation or a function, got {activation!r}.")

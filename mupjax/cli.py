@@ -1,0 +1,276 @@
+"""The command line: `mupjax compare` and `mupjax describe`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Never
+
+import typer
+
+app = typer.Typer(
+    help="Neural networks at finite width, their infinite-width limits, and how far apart they are.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+DATA, NETWORK, TRAINING = "Data", "Network", "Training"
+
+
+def main() -> None:
+    """Run the command line; an error that a user can mend is one line on stderr and exit code 2."""
+    try:
+        app()
+    except (ValueError, TypeError, ImportError, OSError) as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print("mupjax: interrupted; nothing half-written is left.", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if show:
+        import mupjax
+
+        print(mupjax.__version__)
+        raise typer.Exit
+
+
+@app.command()
+def compare(
+    out: Annotated[
+        Path | None, typer.Option(help="Directory for results.zarr, report.html and PNG figures.", show_default=False)
+    ] = None,
+    dataset: Annotated[str, typer.Option(help="digits, cifar10, mnist or synthetic.", rich_help_panel=DATA)] = "digits",
+    classes: Annotated[str, typer.Option(help="Classes, comma-separated, or 'all'.", rich_help_panel=DATA)] = "0,1",
+    train_size: Annotated[int, typer.Option(help="Training inputs; 0 takes all.", rich_help_panel=DATA)] = 64,
+    test_size: Annotated[
+        str, typer.Option(help="Test inputs; 0 takes all, 'none' is no test set, 'auto' 64.", rich_help_panel=DATA)
+    ] = "auto",
+    loss: Annotated[str, typer.Option(help="mse or cross_entropy.", rich_help_panel=DATA)] = "mse",
+    grayscale: Annotated[
+        bool, typer.Option("--grayscale", help="CIFAR-10 in grey (d=1024).", rich_help_panel=DATA)
+    ] = False,
+    standardize: Annotated[
+        str,
+        typer.Option(help="'mean' subtracts the training mean per pixel; 'none'; or 'MEAN,STD'.", rich_help_panel=DATA),
+    ] = "mean",
+    scale: Annotated[
+        str, typer.Option(help="'sphere': every input has norm^2 = d; or 'none'.", rich_help_panel=DATA)
+    ] = "sphere",
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where CIFAR-10 or MNIST files are; given this, nothing is downloaded.",
+            envvar="MUPJAX_DATA",
+            show_default=False,
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    parametrizations: Annotated[
+        str, typer.Option(help="sp, ntp, mup, ip, comma-separated.", rich_help_panel=NETWORK)
+    ] = "sp,ntp,mup,ip",
+    widths: Annotated[
+        str,
+        typer.Option(help="Units of the hidden layers; 64x128x64 gives each layer its own.", rich_help_panel=NETWORK),
+    ] = "64,256,1024",
+    depth: Annotated[int, typer.Option(help="Hidden layers.", rich_help_panel=NETWORK)] = 3,
+    activation: Annotated[str, typer.Option(help="tanh, relu, gelu, silu, erf, ...", rich_help_panel=NETWORK)] = "tanh",
+    base_width: Annotated[
+        int, typer.Option(help="Width at which every parametrization is the standard network.", rich_help_panel=NETWORK)
+    ] = 1,
+    learning_rate: Annotated[
+        str | None,
+        typer.Option(
+            help="Base rate, or 'mup=1,ntp=.3'. By default 1, ntp .3.", show_default=False, rich_help_panel=TRAINING
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Initialisations of each width.", rich_help_panel=TRAINING)] = 3,
+    steps: Annotated[int, typer.Option(help="SGD updates.", rich_help_panel=TRAINING)] = 200,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Inputs a step sees; by default all.", show_default=False, rich_help_panel=TRAINING),
+    ] = None,
+    momentum: Annotated[float, typer.Option(help="Of SGD, in [0, 1).", rich_help_panel=TRAINING)] = 0.0,
+    centred: Annotated[
+        bool, typer.Option(help="Train f - f_0, which starts at zero.", rich_help_panel=TRAINING)
+    ] = True,
+    key: Annotated[int, typer.Option(help="Seed of the random keys.", rich_help_panel=TRAINING)] = 0,
+    memory_gb: Annotated[float, typer.Option(help="Refuse runs that need more.", rich_help_panel=TRAINING)] = 8.0,
+) -> None:
+    """Train networks of several parametrizations and widths beside their infinite-width limit, and compare."""
+    chosen = {k: v for k, v in locals().items() if k not in ("out", "data_dir", "memory_gb")}
+    settings = {
+        "parametrizations": _names(parametrizations),
+        "widths": _widths(widths),
+        "learning_rate": _learning_rate(learning_rate),
+        "depth": depth,
+        "activation": activation,
+        "base_width": base_width,
+        "seeds": seeds,
+        "steps": steps,
+        "batch_size": batch_size,
+        "momentum": momentum,
+        "centred": centred,
+        "key": key,
+    }
+    task_settings = {
+        "classes": None if classes == "all" else _ints("classes", classes),
+        "train_size": train_size,
+        "test_size": {"auto": "auto", "none": None}.get(test_size)
+        if test_size in ("auto", "none")
+        else _int("test_size", test_size),
+        "loss": loss,
+        "grayscale": grayscale,
+        "standardize": _standardize(standardize),
+        "scale": scale,
+        "data_dir": data_dir,
+    }
+    _one_cpu_device_a_core()
+    from mupjax import compare as compare_module
+    from mupjax import datasets, plots, report, store
+
+    arguments = compare_module.arguments_json(chosen)
+    finished = store.check_directory(out, arguments) if out else None
+    if finished:
+        print(f"{finished} holds this comparison already; writing its report and figures anew.")
+        results = store.read(finished)
+    else:
+        task = datasets.load(dataset, **task_settings)
+        results = compare_module.compare(task, **settings, memory_gb=memory_gb, progress=True)
+        results.attrs["arguments"] = arguments
+        if out:
+            store.write(results, out)
+    _print_table(*report.format_table(results))
+    if out:
+        plots.save_all(results, out)
+        print(f"Report: {report.write(results, out)}")
+
+
+@app.command()
+def describe(
+    parametrization: Annotated[str, typer.Option(help="sp, ntp, mup or ip.")] = "mup",
+    width: Annotated[str, typer.Option(help="Units of the hidden layers; 64x128x64 gives each its own.")] = "256",
+    depth: Annotated[int, typer.Option(help="Hidden layers.")] = 3,
+    input_dim: Annotated[int, typer.Option(help="Input dimension d.")] = 64,
+    out_dim: Annotated[int, typer.Option(help="Outputs C.")] = 1,
+    base_width: Annotated[int, typer.Option(help="Width at which the network is the standard one.")] = 1,
+    activation: Annotated[str, typer.Option(help="Enters the classification by phi(0) and homogeneity.")] = "tanh",
+    learning_rate: Annotated[float, typer.Option(help="Base rate that the multipliers apply to.")] = 1.0,
+    biases: Annotated[bool, typer.Option("--biases", help="Give every layer a bias.")] = False,
+) -> None:
+    """Print the initial standard deviation, multiplier and learning rates of every parameter, and the regime."""
+    import jax
+    import jax.numpy as jnp
+
+    from mupjax import classification, network
+    from mupjax import parametrization as presets
+
+    chosen = presets.get(parametrization, base_width=base_width)
+    kind = classification.classify(chosen, depth, activation)
+    (one_width,) = _widths(width, "width")
+    if input_dim < 1 or out_dim < 1:
+        raise ValueError(f"Expected `input_dim` and `out_dim` to be positive, got {input_dim} and {out_dim}.")
+    model = network.MLP(one_width, depth, out_dim, chosen, activation, use_bias=biases)
+    boxed = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.ones((1, input_dim))))
+    columns = [
+        "parameter",
+        "role",
+        "fan_in",
+        "fan_out",
+        "multiplier",
+        "init std",
+        "SGD rate",
+        "Adam rate",
+        "Adam eps x",
+    ]
+    rows = [
+        [
+            row["parameter"],
+            row["role"],
+            str(row["fan_in"]),
+            str(row["fan_out"]),
+            *(f"{row[field]:.4g}" for field in ("multiplier", "init_std")),
+            *(f"{learning_rate * row[field]:.4g}" for field in ("sgd_lr_mult", "adam_lr_mult")),
+            f"{row['adam_epsilon_mult']:.4g}",
+        ]
+        for row in network.describe(network.scaling_tree(boxed))
+    ]
+    _print_table(columns, rows)
+    tp4 = "not defined for this initialisation" if kind.r is None else f"{kind.r:g}"
+    print(f"Infinite width, SGD, {activation}, {depth} hidden layers: {kind.kind} (Tensor Programs IV's r: {tp4}).")
+    print("Weight decay is decoupled: its product with the base rate applies to every parameter, at every width.")
+
+
+def _fail(message: str) -> Never:
+    print(f"mupjax: error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _one_cpu_device_a_core() -> None:
+    """Runs are shared out over devices, and a run a core beats threads inside a product (benchmarks/dense.py)."""
+    import jax
+
+    jax.config.update(
+        "jax_num_cpu_devices", len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    )
+
+
+def _print_table(columns: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _int(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"Expected `{name}` to hold whole numbers, got {text!r}.") from None
+
+
+def _ints(name: str, text: str) -> tuple[int, ...]:
+    return tuple(_int(name, part) for part in _names(text))
+
+
+def _widths(text: str, name: str = "widths") -> tuple[int | tuple[int, ...], ...]:
+    parsed = (tuple(_int(name, part) for part in entry.split("x")) for entry in _names(text))
+    return tuple(entry[0] if len(entry) == 1 else entry for entry in parsed)
+
+
+def _float(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"Expected `{name}` to be a number, got {text!r}.") from None
+
+
+def _learning_rate(text: str | None) -> float | dict[str, float] | None:
+    if text is None or "=" not in text:
+        return None if text is None else _float("learning_rate", text)
+    pairs = [entry.partition("=") for entry in _names(text)]
+    return {name.strip(): _float("learning_rate", rate) for name, _, rate in pairs}
+
+
+def _standardize(text: str) -> Any:
+    if "," not in text:
+        return text
+    numbers = tuple(_float("standardize", part) for part in _names(text))
+    if len(numbers) != 2:
+        raise ValueError(f"Expected `standardize` to be 'mean', 'none' or MEAN,STD, got {text!r}.")
+    return numbers
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,340 @@
+r"""Training at finite width with real weights: the one dense training loop.
+
+`train` is pure: it may be jitted, and vmapped or mapped over `key`, `learning_rate` and the task's arrays.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jax.core import Tracer
+from jaxtyping import Array, Float
+
+from mupjax import activations, optim
+from mupjax.activations import Activation
+from mupjax.dynamics.recording import Stops, empty, keep, plan_stops, when
+from mupjax.gram import gram
+from mupjax.network import MLP, Features, hidden_widths, scaling_tree
+from mupjax.parametrization import Parametrization
+from mupjax.task import Loss, Task
+from mupjax.trajectory import Trajectory, TrajectorySpec
+
+
+class Batch(NamedTuple):
+    """x: [B, d] inputs. y: [B, C] or [B] targets. index: [B] positions in the training set."""
+
+    x: Any
+    y: Any
+    index: Any
+
+
+class State(NamedTuple):
+    """What an observer sees: the step, parameters now and at initialisation, optimizer state, the last update."""
+
+    step: Any
+    params: Any
+    opt_state: Any
+    params_0: Any
+    last_update: Any
+
+
+class Bytes(NamedTuple):
+    """working: what one run holds while it trains. result: what its Trajectory holds afterwards."""
+
+    working: int
+    result: int
+
+
+class Observer(NamedTuple):
+    """A function of (State, Batch) that returns an array, called at steps 0, every, 2 every, ..."""
+
+    observe: Callable[[State, Batch], Any]
+    every: int = 1
+
+
+def loss_per_sample(loss: Loss, f: Float[Array, "N C"], y: Any) -> Float[Array, " N"]:
+    r"""Return :math:`\tfrac12 \|f - y\|^2` for mse, the softmax cross-entropy of integer labels otherwise."""
+    if loss == "mse":
+        return 0.5 * jnp.sum((f - y) ** 2, axis=-1)
+    return optax.softmax_cross_entropy_with_integer_labels(f, y)
+
+
+def train(
+    task: Task,
+    parametrization: Parametrization,
+    *,
+    width: int | tuple[int, ...],
+    depth: int,
+    activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
+    learning_rate: Any,
+    num_steps: int,
+    key: jax.Array,
+    batches: Any = None,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    optimizer: optim.Optimizer | None = None,
+    centred: bool = False,
+    linearize: bool = False,
+    spec: TrajectorySpec | None = None,
+    observers: Mapping[str, Observer | Callable[[State, Batch], Any]] | None = None,
+) -> Trajectory:
+    r"""Train a width-n multilayer perceptron and return its trajectory.
+
+    Args:
+      task: data and loss.
+      parametrization: exponents of width.
+      width: units of every hidden layer, or one width a layer.
+      depth: number of hidden layers L.
+      activation: a name, an Activation or an elementwise function.
+      learning_rate: the base rate eta: a number, an Optax schedule, or a tracer.
+      num_steps: number of updates T.
+      key: random key of the initial weights; the same for all parametrizations gives the same Gaussians.
+      batches: [T, B] indices into the training set (`batch_order`), or None for the full batch.
+      momentum, nesterov, weight_decay: of `mupjax.sgd` (decoupled decay).
+      optimizer: a callable (scaling, learning_rate) -> optax.GradientTransformation instead of the three above; it is
+        checked with `check_optimizer`.
+      centred: train and report f - f_0, which starts at zero.
+      linearize: train the first-order model around the initial parameters; its h and x are first-order too.
+      spec: what to record; by default losses and predictions at every step, Grams at the first and last.
+      observers: {name: function of (State, Batch)} or {name: Observer(function, every)}.
+
+    Returns:
+      A Trajectory. A run that diverges holds NaN or inf in its own row; nothing is raised.
+
+    Raises:
+      ValueError: for sizes out of range, batches of a wrong shape, an optimizer that loses a multiplier, momentum
+        beside an optimizer.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> from mupjax.parametrization import mup
+      >>> task = Task(np.eye(4), np.ones((4, 1)))
+      >>> run = train(task, mup(), width=16, depth=2, learning_rate=0.5, num_steps=3, key=jax.random.key(0))
+      >>> run.train_loss.shape, run.h_gram.shape
+      ((4,), (2, 2, 4, 4))
+    """
+    spec = TrajectorySpec() if spec is None else spec
+    widths = hidden_widths(width, depth)
+    if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 1:
+        raise ValueError(f"Expected `num_steps` to be a positive int, got num_steps={num_steps!r}.")
+    _check_batches(batches, num_steps, task.num_train)
+    if optimizer is not None and (momentum or nesterov or weight_decay):
+        raise ValueError("Expected `momentum`, `nesterov`, `weight_decay` inside `optimizer` where one is given.")
+    if not callable(learning_rate) and not isinstance(learning_rate, Tracer) and not 0 <= learning_rate < math.inf:
+        raise ValueError(f"Expected `learning_rate` to be finite and >= 0, got learning_rate={learning_rate!r}.")
+    for name, value in (("momentum", momentum), ("weight_decay", weight_decay)):
+        if not (value >= 0 and (name != "momentum" or value < 1)):
+            raise ValueError(f"Expected `{name}` to be >= 0 (momentum also < 1), got {name}={value!r}.")
+    schedule = learning_rate if callable(learning_rate) else None
+    named = {
+        name: observer if isinstance(observer, Observer) else Observer(observer)
+        for name, observer in (observers or {}).items()
+    }
+    model = MLP(widths, depth, task.out_dim, parametrization, activations.get(activation))
+    return _train(
+        task,
+        _initial(model, key, task.x_train[:1]),
+        None if schedule is not None else jnp.asarray(learning_rate, task.x_train.dtype),
+        batches,
+        model=model,
+        schedule=schedule,
+        num_steps=num_steps,
+        momentum=momentum,
+        nesterov=nesterov,
+        weight_decay=weight_decay,
+        optimizer=optimizer,
+        centred=centred,
+        linearize=linearize,
+        spec=spec,
+        observers=tuple(named.items()),
+    )
+
+
+def estimate_bytes(
+    task: Task,
+    *,
+    width: int | tuple[int, ...],
+    depth: int,
+    num_steps: int,
+    batch_size: int | None = None,
+    spec: TrajectorySpec | None = None,
+) -> Bytes:
+    """Estimate the memory of one run before it starts, from shapes alone.
+
+    Counts parameters five times (now, initial, gradient, momentum, update), the activations of a batch and of an
+    evaluation, the recorded features and the Trajectory. Arguments as in `train`.
+    """
+    spec = TrajectorySpec() if spec is None else spec
+    widths = hidden_widths(width, depth)
+    item = task.x_train.dtype.itemsize
+    sizes = [task.input_dim, *widths, task.out_dim]
+    parameters = sum(fan_in * fan_out for fan_in, fan_out in pairwise(sizes))
+    batch = task.num_train if batch_size is None else batch_size
+    activations_held = (4 * batch + 2 * task.num_inputs) * sum(sizes)
+    grams, snapshots = len(spec.resolve_gram_inputs(task)), len({0, *spec.resolve_gram_steps(num_steps)})
+    features = snapshots * grams * sum(widths) * len(spec.grams)
+    result = len(spec.resolve_steps(num_steps)) * (2 + task.num_inputs * task.out_dim) * item
+    result += 2 * len(spec.grams) * snapshots * depth * grams**2 * 8
+    contraction = 2 * snapshots * grams * max(widths) * 8  # one layer at a time, both factors in float64
+    return Bytes(working=(5 * parameters + activations_held + features) * item + contraction, result=result)
+
+
+_STATIC = (
+    "model",
+    "schedule",
+    "num_steps",
+    "momentum",
+    "nesterov",
+    "weight_decay",
+    "optimizer",
+    "centred",
+    "linearize",
+    "spec",
+    "observers",
+)
+
+
+@partial(jax.jit, static_argnames="model")
+def _initial(model: MLP, key: jax.Array, x: jax.Array) -> Any:
+    """Boxed initial parameters, in a program of its own: random bits take XLA longer to compile than training does."""
+    return model.init(key, x)
+
+
+@partial(jax.jit, static_argnames=_STATIC)
+def _train(
+    task: Task,
+    boxed: Any,
+    rate: Any,
+    batches: Any,
+    *,
+    model: MLP,
+    schedule: Callable[[Any], Any] | None,
+    num_steps: int,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+    optimizer: optim.Optimizer | None,
+    centred: bool,
+    linearize: bool,
+    spec: TrajectorySpec,
+    observers: tuple[tuple[str, Observer], ...],
+) -> Trajectory:
+    scaling = scaling_tree(boxed)
+    params_0 = nn.meta.unbox(boxed)["params"]
+    if optimizer is None:
+        optimizer = partial(optim.sgd, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
+    else:
+        optim.check_optimizer(optimizer, scaling, rule=None)
+    transform = optimizer(scaling, rate if schedule is None else schedule)
+
+    def features(params: Any, x: jax.Array) -> Features:
+        def of(p: Any) -> Any:
+            return model.apply({"params": p}, x, method="features")
+
+        if not linearize:
+            return of(params)
+        start, slope = jax.jvp(of, (params_0,), (jax.tree.map(jnp.subtract, params, params_0),))
+        return jax.tree.map(jnp.add, start, slope)
+
+    inputs = task.inputs
+    f_0 = features(params_0, inputs).f if centred else jnp.zeros((task.num_inputs, task.out_dim), inputs.dtype)
+
+    def batch_at(step: Any) -> Batch:
+        if batches is None:
+            return Batch(task.x_train, task.y_train, jnp.arange(task.num_train))
+        index = batches[jnp.minimum(step, num_steps - 1)]
+        return Batch(task.x_train[index], task.y_train[index], index)
+
+    def batch_loss(params: Any, batch: Batch) -> jax.Array:
+        f = features(params, batch.x).f - f_0[: task.num_train][batch.index] if centred else features(params, batch.x).f
+        return jnp.mean(loss_per_sample(task.loss, f, batch.y))
+
+    def update(step: Any, carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+        params, opt_state, last_update = carry
+        gradients = jax.grad(batch_loss)(params, batch_at(step))
+        updates, opt_state = transform.update(gradients, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, updates if observers else last_update
+
+    steps, gram_steps = spec.resolve_steps(num_steps), spec.resolve_gram_steps(num_steps)
+    gram_inputs = np.array(spec.resolve_gram_inputs(task))
+    eval_inputs = spec.resolve_eval_inputs(task)
+    wanted: dict[str, Any] = {"evaluate": steps, "grams": sorted({0, *gram_steps}) if gram_steps else ()}
+    wanted |= {f"observe {name}": range(0, num_steps + 1, observer.every) for name, observer in observers}
+    stops = plan_stops(wanted, num_steps)
+
+    def evaluate(params: Any) -> tuple[Any, Any, jax.Array]:
+        f = features(params, inputs).f - f_0
+        train_loss = jnp.mean(loss_per_sample(task.loss, f[: task.num_train], task.y_train))
+        test_loss = None
+        if task.x_test is not None:
+            test_loss = jnp.mean(loss_per_sample(task.loss, f[task.num_train :], task.y_test))
+        return train_loss, test_loss, f if eval_inputs is None else f[np.array(eval_inputs)]
+
+    def recordings(step: Any, training: tuple[Any, Any, Any]) -> dict[str, Callable[[], Any]]:
+        params, opt_state, last_update = training
+
+        def gram_features() -> dict[str, tuple[jax.Array, ...]]:
+            of = features(params, inputs[gram_inputs])
+            return {name: getattr(of, name) for name in spec.grams}
+
+        state = State(step, params, opt_state, params_0, last_update)
+        return ({"grams": gram_features} if gram_steps else {}) | {
+            f"observe {name}": partial(observer.observe, state, batch_at(step)) for name, observer in observers
+        }
+
+    def visit(carry: tuple[Any, dict[str, Any]], stop: Stops) -> tuple[tuple[Any, dict[str, Any]], Any]:
+        """Record the state at a stop, then train up to the next one."""
+        training, kept = carry
+        evaluated = when(stop.slots["evaluate"], lambda: evaluate(training[0]))
+        makers = recordings(stop.step, training)
+        kept = {name: keep(kept[name], stop.slots[name], make) for name, make in makers.items()}
+        return (lax.fori_loop(stop.step, stop.next_step, update, training), kept), evaluated
+
+    training = (params_0, transform.init(params_0), jax.tree.map(jnp.zeros_like, params_0) if observers else None)
+    makers = recordings(jnp.int32(0), training)
+    kept = {name: empty(make, int(stops.slots[name].max()) + 1) for name, make in makers.items()}
+    (_, kept), evaluated = lax.scan(visit, (training, kept), stops)
+    train_loss, test_loss, predictions = jax.tree.map(lambda leaf: leaf[stops.slots["evaluate"] >= 0], evaluated)
+    return Trajectory(
+        step=jnp.array(steps, jnp.int32),
+        train_loss=train_loss,
+        test_loss=test_loss,
+        predictions=predictions,
+        **_grams(kept.get("grams", {}), keep_initial=0 in gram_steps),
+        observed={name: kept[f"observe {name}"] for name, _ in observers} or None,
+    )
+
+
+def _grams(features: Mapping[str, tuple[jax.Array, ...]], keep_initial: bool) -> dict[str, jax.Array]:
+    """Contract features [S, G, n] of every layer to [S, L, G, G]; row 0 is the initial state, dropped if not wanted."""
+    grams = {}
+    for name, layers in features.items():
+        now = [z if keep_initial else z[1:] for z in layers]
+        grams[f"{name}_gram"] = jnp.stack([gram(z, z) for z in now], axis=1)
+        initial = [jnp.broadcast_to(z[0], z_now.shape) for z, z_now in zip(layers, now, strict=True)]
+        grams[f"{name}_cross_gram"] = jnp.stack([gram(*pair) for pair in zip(now, initial, strict=True)], axis=1)
+    return grams
+
+
+def _check_batches(batches: Any, num_steps: int, num_train: int) -> None:
+    if batches is None:
+        return
+    if batches.ndim != 2 or batches.shape[0] != num_steps:
+        raise ValueError(f"Expected `batches` to have shape [{num_steps}, B], got shape {batches.shape}.")
+    if not jnp.issubdtype(batches.dtype, jnp.integer):
+        raise TypeError(f"Expected `batches` to hold integer indices, got dtype {batches.dtype}.")
+    if not isinstance(batches, Tracer):
+        low, high = int(batches.min()), int(batches.max())
+        if low < 0 or high >= num_train:
+            raise ValueError(f"Expected `batches` to index 0..{num_train - 1}, got {low if low < 0 else high}.")

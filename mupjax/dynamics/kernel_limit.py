@@ -1,0 +1,272 @@
+r"""Training at infinite width in the kernel regime: the tangent kernel stays what it is at initialisation.
+
+A step of SGD on a batch b of B training inputs moves the outputs at all P inputs by
+
+.. math:: f_{t+1} = f_t - \frac{\eta_t}{B} \, \Theta_{\cdot, b} \, \chi_{t, b}, \qquad
+          \chi = \partial \mathrm{loss} / \partial f
+
+with the kernel :math:`\Theta` of `kernels`, the same for each of the C outputs. It is exact for the infinite network,
+any loss and any step size (Lee et al. 2019, arXiv:1902.06720; Yang 2020, arXiv:2006.14548). The outputs at
+initialisation are a Gaussian process, f_0 ~ N(0, nngp), independent over outputs; features do not move, so their Grams
+are constant. Everything here is NumPy in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from mupjax.activations import Activation
+from mupjax.dynamics._kernels import Kernels as Kernels
+from mupjax.dynamics._kernels import kernels as kernels
+from mupjax.dynamics._kernels import layer_weights as layer_weights
+from mupjax.parametrization import Parametrization
+from mupjax.task import Task
+from mupjax.trajectory import Trajectory, TrajectorySpec
+
+
+class KernelInfo(NamedTuple):
+    """What the kernel limit knows beyond losses, predictions and Grams.
+
+    Attributes:
+      covariance: [R, P, P] covariance over initialisations of one output's predictions (at `spec.eval_inputs`), or None
+        for a centred run. For mse it is exact and the same for every output, and outputs are independent; for
+        cross_entropy it is the sample covariance over the draws, averaged over the outputs.
+      weights: [L+1] weight of each layer's share in the tangent kernel.
+      quadrature_error: see Kernels.
+    """
+
+    covariance: Any
+    weights: Any
+    quadrature_error: float | None
+
+
+def train(
+    task: Task,
+    parametrization: Parametrization,
+    *,
+    depth: int,
+    activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
+    learning_rate: Any,
+    num_steps: int,
+    centred: bool = False,
+    key: jax.Array | None = None,
+    num_draws: int = 256,
+    batches: Int[Array, "num_steps B"] | Int[np.ndarray, "num_steps B"] | None = None,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    spec: TrajectorySpec | None = None,
+) -> Trajectory:
+    r"""Train the infinitely wide network of a parametrization with a kernel limit, and return its trajectory.
+
+    For mse the result is exact: predictions are the mean over initialisations (`info.covariance` has the covariance),
+    losses are the expected ones, :math:`\tfrac{1}{2N} \sum_i (\|E f_i - y_i\|^2 + C \, \mathrm{Var} f_i)`. For
+    cross_entropy, `num_draws` draws of f_0 are trained side by side and averaged. A centred run starts at f_0 = 0 and
+    is deterministic.
+
+    Args:
+      task: data and loss.
+      parametrization: one with a kernel limit, such as `sp()` or `ntp()`.
+      depth: number of hidden layers L.
+      activation: a name, an Activation or an elementwise function.
+      learning_rate: the base rate eta: a number or an Optax schedule.
+      num_steps: number of updates T.
+      centred: train and report f - f_0.
+      key: random key of the draws of f_0, needed for cross_entropy that is not centred.
+      num_draws: how many draws, at least 2.
+      batches: [T, B] indices into the training set (`batch_order`), or None for the full batch.
+      momentum: of heavy-ball SGD as `optax.trace` has it, in [0, 1).
+      nesterov: whether the momentum is Nesterov's.
+      spec: what to record; by default losses and predictions at every step, Grams at the first and last.
+
+    Returns:
+      A Trajectory of NumPy float64 arrays; `stderr` where draws were averaged, `info` a KernelInfo. Memory is that of
+      [R, P, P] covariances: record few steps where P is large. A rate above the edge of stability gives inf and NaN.
+
+    Raises:
+      ValueError: for a parametrization without a kernel limit, sizes or rates out of range, batches of a wrong shape, a
+        missing key.
+      ImportError: where neural-tangents cannot be loaded.
+
+    Example:
+      >>> import numpy as np
+      >>> from mupjax.parametrization import ntp
+      >>> task = Task(np.eye(2), np.ones((2, 1)))
+      >>> run = train(task, ntp(), depth=1, activation="linear", learning_rate=1.0, num_steps=2, centred=True)
+      >>> run.train_loss
+      array([0.5    , 0.125  , 0.03125])
+    """
+    spec = TrajectorySpec() if spec is None else spec
+    rates, batches = _check(task, learning_rate, num_steps, batches, momentum)
+    draws = task.loss == "cross_entropy" and not centred
+    if draws and key is None:
+        raise ValueError("Expected `key` for draws of f_0, got key=None. Or train with centred=True.")
+    if draws and num_draws < 2:
+        raise ValueError(f"Expected `num_draws` to be at least 2, got num_draws={num_draws!r}.")
+    recorded, gram_steps = set(spec.resolve_steps(num_steps)), spec.resolve_gram_steps(num_steps)
+    eval_inputs = spec.resolve_eval_inputs(task)
+    gram_inputs = np.array(spec.resolve_gram_inputs(task))
+
+    limit = kernels(np.asarray(task.inputs), parametrization, depth=depth, activation=activation)
+    spread = np.zeros((task.num_inputs, 0)) if centred else _square_root(limit.nngp)
+    if task.loss == "mse":
+        f_0, chi, record = _mse(task, spread)
+    else:
+        f_0, chi, record = _cross_entropy(task, _draw(key, num_draws, task.out_dim, spread) if draws else None)
+    onto_train = limit.ntk[:, : task.num_train]
+    chosen = slice(None) if eval_inputs is None else np.array(eval_inputs)
+    with np.errstate(all="ignore"):  # a rate above the edge of stability overflows
+        rows = [
+            record(np.int32(step), f_0 - _apply(onto_train, alpha), chosen)
+            for step, alpha in _dual_sgd(onto_train, f_0, chi, rates, batches, momentum, nesterov)
+            if step in recorded
+        ]
+    run = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+    grams = {name: getattr(limit, name)[:, gram_inputs[:, None], gram_inputs] for name in spec.grams}
+    constant = {name: np.repeat(gram[None], len(gram_steps), axis=0) for name, gram in grams.items()}
+    return run._replace(
+        info=KernelInfo(run.info, limit.weights, limit.quadrature_error),
+        **{f"{name}_gram": gram for name, gram in constant.items()},
+        **{f"{name}_cross_gram": gram.copy() for name, gram in constant.items()},
+    )
+
+
+def _apply(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    return np.tensordot(matrix, columns, axes=1)
+
+
+def _dual_sgd(
+    onto_train: np.ndarray,
+    f_0: np.ndarray,
+    chi: Callable[[np.ndarray, Any], np.ndarray],
+    rates: np.ndarray,
+    batches: np.ndarray | None,
+    momentum: float,
+    nesterov: bool,
+) -> Iterator[tuple[int, np.ndarray]]:
+    r"""Yield (t, alpha_t) for t = 0..T, where :math:`f_t = f_0 - \Theta_{\cdot, train} \alpha_t`.
+
+    The weights move within the span of the training inputs' gradients, so that an optimizer which is linear in the
+    gradients acts on the N coefficients as it acts on the weights. Columns of f_0 train side by side.
+
+    Args:
+      onto_train: [P, N] tangent kernel.
+      f_0: [P, ...] initial outputs.
+      chi: from outputs [B, ...] at the training inputs of an index to dLoss/df of each sample, same shape.
+      rates: [T] learning rates.
+      batches: [T, B] or None.
+      momentum: in [0, 1).
+      nesterov: whether it is Nesterov's.
+    """
+    num = onto_train.shape[1]
+    alpha = np.zeros((num, *f_0.shape[1:]))
+    trace = np.zeros_like(alpha)
+    for step, rate in enumerate(rates):
+        yield step, alpha
+        index: Any = slice(num) if batches is None else batches[step]
+        chi_t = chi(f_0[index] - _apply(onto_train[index], alpha), index)
+        gradient = np.zeros_like(alpha)
+        np.add.at(gradient, index, chi_t / len(chi_t))
+        trace = gradient + momentum * trace
+        alpha = alpha + rate * (gradient + momentum * trace if nesterov else trace)
+    yield len(rates), alpha
+
+
+def _mse(task: Task, spread: np.ndarray) -> tuple[np.ndarray, Callable[..., Any], Callable[..., Trajectory]]:
+    """The mean of f and, as further columns S with covariance S S^T, its spread: linear maps move both alike."""
+    num, outputs = task.num_train, task.out_dim
+    targets = [np.asarray(y, np.float64) for y in (task.y_train, task.y_test) if y is not None]
+    y = np.zeros((task.num_inputs, outputs + spread.shape[1]))
+    y[:, :outputs] = np.concatenate(targets)
+    f_0 = np.concatenate([np.zeros((task.num_inputs, outputs)), spread], axis=1)
+
+    def record(step: np.int32, f: np.ndarray, chosen: Any) -> Trajectory:
+        squares = (f - y) ** 2
+        losses = 0.5 * np.sum(squares[:, :outputs], axis=1) + 0.5 * outputs * np.sum(squares[:, outputs:], axis=1)
+        spread_t = f[chosen, outputs:]
+        return Trajectory(
+            step,
+            np.mean(losses[:num]),
+            np.mean(losses[num:]) if task.num_test else None,
+            f[chosen, :outputs],
+            info=spread_t @ spread_t.T if spread.shape[1] else None,
+        )
+
+    return f_0, lambda f, index: f - y[index], record
+
+
+def _cross_entropy(
+    task: Task, draws: np.ndarray | None
+) -> tuple[np.ndarray, Callable[..., Any], Callable[..., Trajectory]]:
+    """Draws of f_0, [P, C, draws], trained side by side; None is the single start at zero."""
+    num = task.num_train
+    labels = np.concatenate([np.asarray(y) for y in (task.y_train, task.y_test) if y is not None])
+    onehot = np.eye(task.out_dim)[labels][:, :, None]
+    f_0 = np.zeros((task.num_inputs, task.out_dim, 1)) if draws is None else draws
+
+    def softmax(f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        shifted = f - np.max(f, axis=1, keepdims=True)
+        total = np.sum(np.exp(shifted), axis=1, keepdims=True)
+        return np.exp(shifted) / total, shifted - np.log(total)
+
+    def record(step: np.int32, f: np.ndarray, chosen: Any) -> Trajectory:
+        losses = -np.sum(onehot * softmax(f)[1], axis=1)
+        every = (np.mean(losses[:num], 0), np.mean(losses[num:], 0) if task.num_test else None, f[chosen])
+        mean = Trajectory(step, *(None if values is None else np.mean(values, axis=-1) for values in every))
+        if draws is None:
+            return mean
+        count = f.shape[-1]
+        errors = (None if values is None else np.std(values, axis=-1, ddof=1) / count**0.5 for values in every)
+        away = f[chosen] - mean.predictions[:, :, None]
+        covariance = np.einsum("pcs,qcs->pq", away, away, optimize=True) / (task.out_dim * (count - 1))
+        return mean._replace(stderr=Trajectory(step, *errors), info=covariance)
+
+    return f_0, lambda f, index: softmax(f)[0] - onehot[index], record
+
+
+def _square_root(covariance: np.ndarray) -> np.ndarray:
+    """The symmetric square root, a continuous function of the covariance; rounding below zero is cut off."""
+    values, vectors = np.linalg.eigh(covariance)
+    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+
+
+def _draw(key: Any, num_draws: int, outputs: int, spread: np.ndarray) -> np.ndarray:
+    with jax.enable_x64(True):
+        gaussians = np.asarray(jax.random.normal(key, (num_draws, outputs, len(spread)), jnp.float64))
+    return np.einsum("pq,scq->pcs", spread, gaussians, optimize=True)
+
+
+def _check(
+    task: Task, learning_rate: Any, num_steps: int, batches: Any, momentum: float
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Learning rates [T] and batches [T, B]; ValueError where they or other arguments are out of range."""
+    if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 1:
+        raise ValueError(f"Expected `num_steps` to be a positive int, got num_steps={num_steps!r}.")
+    if not 0 <= momentum < 1:
+        raise ValueError(f"Expected `momentum` to be in [0, 1), got momentum={momentum!r}.")
+    with jax.enable_x64(True):
+        steps = jnp.arange(num_steps, dtype=jnp.int32)
+        rates = np.asarray(jax.vmap(learning_rate)(steps) if callable(learning_rate) else learning_rate, np.float64)
+    if (
+        rates.shape != ((num_steps,) if callable(learning_rate) else ())
+        or not np.all(np.isfinite(rates))
+        or np.any(rates < 0)
+    ):
+        raise ValueError(f"Expected `learning_rate` to be finite and >= 0, got learning_rate={learning_rate!r}.")
+    rates = np.broadcast_to(rates, num_steps)
+    if batches is None:
+        return rates, None
+    batches = np.asarray(batches)
+    if batches.ndim != 2 or batches.shape[0] != num_steps or not batches.shape[1]:
+        raise ValueError(f"Expected `batches` to have shape [{num_steps}, B], got shape {batches.shape}.")
+    if not np.issubdtype(batches.dtype, np.integer):
+        raise TypeError(f"Expected `batches` to hold integer indices, got dtype {batches.dtype}.")
+    if batches.min() < 0 or batches.max() >= task.num_train:
+        wrong = batches.min() if batches.min() < 0 else batches.max()
+        raise ValueError(f"Expected `batches` to index 0..{task.num_train - 1}, got {wrong}.")
+    return rates, batches

@@ -1,0 +1,234 @@
+r"""A Flax multilayer perceptron whose parameters carry their scaling.
+
+.. math:: h^1 = W^1 \xi / \sqrt{d}, \quad x^l = \phi(h^l), \quad h^l = W^l x^{l-1} \; (2 \le l \le L), \quad
+          f = W^{L+1} x^L
+
+A kernel is [fan_in, fan_out]. Every parameter lives in a `ScaledParam` box with its ParamScaling; `flax.linen.unbox`
+takes the boxes off, `scaling_tree` takes the scalings out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, ArrayLike, Float
+
+from mupjax import activations
+from mupjax.activations import Activation
+from mupjax.parametrization import Parametrization, ParamScaling, Role
+
+
+class ScaledParam(struct.PyTreeNode, nn.meta.AxisMetadata):
+    """A parameter with the scaling its parametrization gives it; Flax unboxes it on use.
+
+    `flax.serialization.to_bytes` writes the value alone: keep `Parametrization.to_json()` beside a checkpoint.
+    """
+
+    value: Any
+    scaling: ParamScaling = struct.field(pytree_node=False)
+
+    def unbox(self) -> Any:
+        return self.value
+
+    def replace_boxed(self, val: Any) -> ScaledParam:
+        return self.replace(value=val)
+
+    def add_axis(self, index: int, params: dict[Any, Any]) -> ScaledParam:
+        return self  # nn.scan and nn.vmap stack layers of one shape: the scaling is per layer already
+
+    def remove_axis(self, index: int, params: dict[Any, Any]) -> ScaledParam:
+        return self
+
+
+def is_boxed(node: Any) -> bool:
+    """Whether a pytree node is a ScaledParam box."""
+    return isinstance(node, ScaledParam)
+
+
+def rowwise_normal(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> Float[Array, "fan_in fan_out"]:
+    """Draw standard Gaussians row by row: row r depends on the key, r and a prefix of its columns alone.
+
+    So the kernel of a narrow layer is the top left block of a wider layer's kernel with the same key, which padded
+    widths rely on (a draw of the whole matrix has no such block).
+    """
+    fan_in, fan_out = shape
+
+    def row(index: jax.Array) -> jax.Array:
+        return jax.random.normal(jax.random.fold_in(key, index), (fan_out,), dtype)
+
+    return jax.vmap(row)(jnp.arange(fan_in))
+
+
+class Dense(nn.Module):
+    """A linear map `multiplier * x @ w` with the init and the scaling of its role.
+
+    Attributes:
+      features: fan_out.
+      role: input, hidden or output.
+      parametrization: gives the scaling of the kernel (and the bias).
+      use_bias: adds a bias (output_bias for the readout).
+      precision: of the matrix product; 'highest' so that no device silently uses TF32 or bfloat16.
+
+    Raises:
+      ValueError: where a boxed parameter carries another scaling than this layer's, as one made under another
+        parametrization or base width does.
+    """
+
+    features: int
+    role: Role
+    parametrization: Parametrization
+    use_bias: bool = False
+    precision: Any = "highest"
+
+    @nn.compact
+    def __call__(self, x: Float[ArrayLike, "*batch fan_in"]) -> Float[Array, "*batch fan_out"]:
+        x = jnp.asarray(x)
+        fan_in = x.shape[-1]
+        kernel, scaling = self._scaled_param("kernel", self.role, fan_in, (fan_in, self.features), x.dtype)
+        y = jnp.matmul(x, kernel, precision=self.precision)
+        y = y if scaling.multiplier == 1 else scaling.multiplier * y
+        if self.use_bias:
+            role: Role = "output_bias" if self.role == "output" else "bias"
+            bias, scaling = self._scaled_param("bias", role, fan_in, (self.features,), x.dtype)
+            y = y + scaling.multiplier * jnp.broadcast_to(bias, y.shape)
+        return y
+
+    def _scaled_param(
+        self, name: str, role: Role, fan_in: int, shape: tuple[int, ...], dtype: Any
+    ) -> tuple[jax.Array, ParamScaling]:
+        scaling = self.parametrization.scales(role, fan_in, self.features)
+
+        def init(key: jax.Array) -> ScaledParam:
+            gaussians = rowwise_normal(key, shape if len(shape) == 2 else (1, *shape), dtype)
+            return ScaledParam(scaling.init_std * gaussians.reshape(shape), scaling)
+
+        param = self.param(name, init, unbox=False)
+        if is_boxed(param) and param.scaling != scaling:
+            raise ValueError(
+                f"Expected parameter '{'/'.join((*self.path, name))}' to carry the scaling of "
+                f"{self.parametrization.name} with base_width={self.parametrization.base_width}, got {param.scaling}."
+            )
+        return nn.meta.unbox(param), scaling
+
+
+class Features(NamedTuple):
+    """h: L arrays [..., n_l] of preactivations. x: L arrays [..., n_l] of activations. f: [..., C] outputs."""
+
+    h: tuple[jax.Array, ...]
+    x: tuple[jax.Array, ...]
+    f: jax.Array
+
+
+class MLP(nn.Module):
+    """A multilayer perceptron with `depth` hidden layers under a parametrization.
+
+    Attributes:
+      width: units of every hidden layer, or a tuple with one width a layer.
+      depth: number L of hidden layers.
+      out_dim: number C of outputs.
+      parametrization: exponents of width.
+      activation: a name, an Activation or an elementwise function.
+      use_bias: whether layers have biases.
+      precision: of the matrix products.
+
+    Raises:
+      ValueError: for widths, depths or numbers of outputs that are not positive ints, a tuple of another length than
+        `depth`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from mupjax.parametrization import mup
+      >>> model = MLP(width=8, depth=2, out_dim=1, parametrization=mup())
+      >>> variables = model.init(jax.random.key(0), jnp.ones((3, 4)))
+      >>> model.apply(variables, jnp.ones((3, 4))).shape
+      (3, 1)
+    """
+
+    width: int | tuple[int, ...]
+    depth: int
+    out_dim: int
+    parametrization: Parametrization
+    activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh"
+    use_bias: bool = False
+    precision: Any = "highest"
+
+    def setup(self) -> None:
+        widths = hidden_widths(self.width, self.depth)
+        _check_positive("out_dim", self.out_dim)
+        common = {"parametrization": self.parametrization, "use_bias": self.use_bias, "precision": self.precision}
+        hidden: Role = "hidden"
+        roles: list[Role] = ["input", *([hidden] * (self.depth - 1))]
+        self.layers = [
+            Dense(width, role, **common, name=f"layer_{index}")
+            for index, (width, role) in enumerate(zip(widths, roles, strict=True), start=1)
+        ]
+        self.readout = Dense(self.out_dim, "output", **common)
+        self.phi = activations.get(self.activation).phi
+
+    def features(self, inputs: Float[ArrayLike, "*batch d"]) -> Features:
+        """Return preactivations and activations of every hidden layer with the outputs."""
+        hs, xs = [], []
+        x = jnp.asarray(inputs)
+        x = x / x.shape[-1] ** 0.5
+        for layer in self.layers:
+            hs.append(layer(x))
+            x = self.phi(hs[-1])
+            xs.append(x)
+        return Features(tuple(hs), tuple(xs), self.readout(x))
+
+    def __call__(self, inputs: Float[ArrayLike, "*batch d"]) -> Float[Array, "*batch C"]:
+        return self.features(inputs).f
+
+
+def hidden_widths(width: Any, depth: int) -> tuple[int, ...]:
+    """Return one width a hidden layer.
+
+    Raises:
+      ValueError: for widths or depths that are not positive ints, a tuple of another length than `depth`.
+    """
+    _check_positive("depth", depth)
+    widths = tuple(width) if isinstance(width, tuple | list) else (width,) * depth
+    if len(widths) != depth:
+        raise ValueError(f"Expected `width` to name one width for each of {depth} layers, got width={width!r}.")
+    for one in widths:
+        _check_positive("width", one)
+    return widths
+
+
+def _check_positive(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"Expected `{name}` to be a positive int, got {name}={value!r}.")
+
+
+def scaling_tree(variables: Any, default: ParamScaling | None = None) -> Any:
+    """Return a tree shaped like the unboxed parameters whose leaves are their ParamScaling.
+
+    Args:
+      variables: what `model.init` returned (then its 'params'), or a tree of boxed parameters.
+      default: the scaling of parameters without a box; None refuses them.
+
+    Raises:
+      ValueError: where a parameter has no scaling; the message names its path.
+    """
+    params = variables["params"] if isinstance(variables, Mapping) and "params" in variables else variables
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(params, is_leaf=is_boxed)
+    missing = [jax.tree_util.keystr(path) for path, leaf in leaves if not is_boxed(leaf)]
+    if missing and default is None:
+        raise ValueError(
+            f"Expected every parameter to carry a scaling, got none at {', '.join(missing)}. Build these layers from "
+            "mupjax.network.Dense, keep the boxes of `init`, or pass `default=` to opt out."
+        )
+    return treedef.unflatten([leaf.scaling if is_boxed(leaf) else default for _, leaf in leaves])
+
+
+def describe(scaling: Any) -> list[dict[str, Any]]:
+    """Return one row per parameter of a scaling tree: its path and every number of its ParamScaling."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(scaling, is_leaf=lambda node: isinstance(node, ParamScaling))
+    return [
+        {"parameter": jax.tree_util.keystr(path, simple=True, separator="/"), **vars(leaf)} for path, leaf in leaves
+    ]

@@ -1,0 +1,439 @@
+"""Figures of a comparison: a Dataset of `compare` in, Matplotlib Axes out.
+
+Nothing is computed here but which values to show, and their mean, spread and range over seeds. Matplotlib is imported
+when something is drawn, and only its objects are used: no pyplot, no backend, no global state, so that the same lines
+work without a display and off the main thread. In a notebook, hand in `figure=plt.figure()` or `ax=` to see a figure.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import shutil
+import tempfile
+import textwrap
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+METRICS = {"feature_change": "feature_change", "diversity": "diversity", "space_time": "space_time_lambda_min"}
+UNRESOLVED = "at or below resolution"
+DPI = 150
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9")  # Okabe and Ito: safe for colour-blind
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+_LINES = ("-", "-.", (0, (7, 1.5)), ":", (0, (3, 1, 1, 1, 1, 1)), (0, (1, 2.5)))
+
+
+class OverSeeds(NamedTuple):
+    """A quantity over the seeds that did not diverge; all arrays have the quantity's shape without the seed axis.
+
+    mean, low, high: mean and range of max(value, resolution); NaN where no seed is left.
+    std: sample standard deviation of the same, NaN for fewer than two seeds.
+    resolution: the largest over seeds; zero for quantities that have none.
+    seeds: how many seeds were taken.
+    unresolved: how many of them are at or below their resolution.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    resolution: np.ndarray
+    seeds: np.ndarray
+    unresolved: np.ndarray
+
+
+def over_seeds(values: np.ndarray, resolution: np.ndarray | float = 0.0) -> OverSeeds:
+    """Return the statistics of values [..., seed] with their resolution; values that are not finite are left out."""
+    values = np.asarray(values, np.float64)
+    floor = np.broadcast_to(np.asarray(resolution, np.float64), values.shape)
+    taken = np.isfinite(values)
+    shown = np.where(floor > 0, np.maximum(values, floor), values)
+    count = taken.sum(-1)
+    some, several = np.where(count > 0, count, np.nan), np.where(count > 1, count - 1.0, np.nan)
+    mean = np.where(taken, shown, 0.0).sum(-1) / some
+    square = np.where(taken, shown - mean[..., None], 0.0) ** 2
+    return OverSeeds(
+        mean=mean,
+        std=np.sqrt(square.sum(-1) / several),
+        low=np.where(count > 0, np.where(taken, shown, np.inf).min(-1), np.nan),
+        high=np.where(count > 0, np.where(taken, shown, -np.inf).max(-1), np.nan),
+        resolution=np.where(taken, floor, 0.0).max(-1),
+        seeds=count,
+        unresolved=(taken & (values <= floor) & (floor > 0)).sum(-1),
+    )
+
+
+def metric_over_seeds(dataset: Any, metric: str, *, features: str = "h", layer: int | None = None) -> OverSeeds:
+    """Return one metric of one layer at the last Gram step, over seeds: arrays [parametrization, width].
+
+    Args:
+      dataset: what `compare` returns.
+      metric: feature_change, diversity or space_time.
+      features: 'h' for preactivations, 'x' for activations.
+      layer: 1..depth; by default the last.
+
+    Raises:
+      ValueError: for unknown names or layers.
+    """
+    name = _variable(metric, features)
+    values, resolution = (
+        dataset[n].isel(gram_step=-1).sel(layer=_layer(dataset, layer)).transpose("parametrization", "width", "seed")
+        if n in dataset
+        else np.zeros(())
+        for n in (name, f"{name}_resolution")
+    )
+    return over_seeds(np.where(finite_seeds(dataset), values, np.nan), np.asarray(resolution))
+
+
+def finite_seeds(dataset: Any) -> np.ndarray:
+    """Return which runs end with a finite training loss, bool [parametrization, width, seed]."""
+    loss = dataset["train_loss"].isel(step=-1).transpose("parametrization", "width", "seed")
+    return np.isfinite(loss.values)
+
+
+def limit_words(dataset: Any) -> list[str]:
+    """Return what the infinite-width row of every parametrization is; a limit that diverged is said to."""
+    words = [str(word) for word in dataset["limit"].values]
+    for column in np.flatnonzero(np.isinf(dataset["width"].values)):
+        loss = dataset["train_loss"].isel(width=column, seed=0).transpose("parametrization", "step").values
+        diverged = np.isfinite(loss[:, 0]) & ~np.isfinite(loss[:, -1])
+        words = [f"{word}: diverged" if bad else word for word, bad in zip(words, diverged, strict=True)]
+    return words
+
+
+def loss_curves(dataset: Any, *, figure: Any = None) -> np.ndarray:
+    """Draw losses over steps, a panel for each parametrization, training loss above test loss.
+
+    Lines are means over seeds and darken with width; bands reach from the smallest to the largest seed; infinite width
+    is dashed black.
+
+    Returns:
+      The Axes, an object array [losses, parametrization].
+    """
+    losses = [name for name in ("train_loss", "test_loss") if name in dataset]
+    count = dataset.sizes["parametrization"]
+    columns = count if count <= 4 else 3
+    shape = (1, len(losses)) if count == 1 else (len(losses) * math.ceil(count / columns), columns)
+    figure = _new_figure(0.8 + 2.8 * shape[1], 0.9 + 2.5 * shape[0]) if figure is None else figure
+    axes = figure.subplots(*shape, squeeze=False).reshape(len(losses), -1)
+    for ax in axes[:, count:].flat:
+        ax.remove()
+    axes = axes[:, :count]
+    for loss, row in zip(losses, axes, strict=True):
+        for index, ax in enumerate(row):
+            if index:
+                ax.sharey(row[0])  # before anything is drawn, so that the limits see all panels
+            _loss_panel(ax, dataset, loss, index)
+            ax.tick_params(which="both", labelleft=index % columns == 0)
+            ax.set_ylabel(_axis_label(dataset[loss]) if index % columns == 0 else "")
+            ax.set_xlabel("SGD step" if count == 1 or (loss == losses[-1] and index + columns >= count) else "")
+        start = np.max(np.nan_to_num(_positive(dataset[loss].values[..., 0])))
+        if 0 < 100 * start < row[0].get_ylim()[1]:
+            row[0].set_ylim(top=100 * start)  # a run that blows up must not squeeze the others
+    lines = {line.get_label(): line for ax in axes.flat for line in ax.lines}
+    handles = [lines[label] for label in _width_labels(dataset) if label in lines]
+    ncols = max(2, int(figure.get_figwidth() / 1.6))
+    figure.legend(handles=handles, loc="outside lower center", ncols=ncols, handlelength=3)
+    return axes
+
+
+def against_width(
+    dataset: Any,
+    metric: str,
+    *,
+    ax: Any = None,
+    features: str = "h",
+    layer: int | None = None,
+    divide_sampling: bool = False,
+    legend: bool = True,
+) -> Any:
+    """Draw a metric of one layer at the last Gram step against width, on logarithmic axes.
+
+    Marked lines are means over seeds, bands reach from the smallest to the largest seed. Dashed lines without markers
+    are infinite width; a limit of zero has no place on the axis and is named in the legend. Hollow markers are values
+    at or below their resolution, drawn at the resolution.
+
+    Args:
+      dataset: what `compare` returns.
+      metric: feature_change, diversity or space_time.
+      ax: where to draw; by default a new figure.
+      features: 'h' for preactivations, 'x' for activations.
+      layer: 1..depth; by default the last.
+      divide_sampling: divide by `metrics.sampling_factor`; widths at which it is zero are left out.
+      legend: draw the legend, to the right of the axes.
+
+    Returns:
+      The Axes.
+
+    Raises:
+      ValueError: for unknown names or layers.
+    """
+    statistics = metric_over_seeds(dataset, metric, features=features, layer=layer)
+    widths, words = dataset["width"].values, limit_words(dataset)
+    names = [_text(name, 30) for name in dataset["parametrization"].values]
+    factor = dataset[f"{metric}_sampling_factor"].values if divide_sampling else np.ones(len(widths))
+    finite = _finite_widths(dataset)
+    ax = _new_figure(8.2, 4.4).subplots() if ax is None else ax
+    ax.set(xscale="log", yscale="log")
+    for row, name in enumerate(names):
+        one = OverSeeds(*(array[row] for array in statistics))
+        notes = _notes(one, widths, dataset["width_label"].values, words[row])
+        at_widths = OverSeeds(*(array[finite] for array in one))
+        _draw_metric(ax, widths[finite], at_widths, factor[finite], row, "\n".join([name, *notes]))
+    drawn = np.where(statistics.unresolved > 0, np.nan, _positive(statistics.mean))[:, np.isinf(widths)]
+    for row, column in np.argwhere(np.isfinite(drawn)):
+        dashes = (5 * row, (5, 5))  # shifted, so that equal limits show between each other
+        style = {"color": _COLOURS[row % 6], "linestyle": dashes, "linewidth": 1.5}
+        ax.axhline(drawn[row, column], label=f"{names[row]}, infinite width", **style)
+    if (statistics.unresolved[:, finite] > 0).any():
+        ax.plot([], [], "o", color="0.35", markerfacecolor="white", label=UNRESOLVED)
+    _width_ticks(ax, dataset, finite)
+    what = {"h": "preactivations h", "x": "activations x"}[features]
+    title = f"{what}, layer {_layer(dataset, layer)}, step {int(dataset['gram_step'].values[-1])}"
+    ax.set_title(title + "\ndivided by (1 − √(N/n))²" * divide_sampling, fontsize="medium")
+    ax.set_ylabel(_axis_label(dataset[_variable(metric, features)]))
+    if legend:
+        ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0, labelspacing=0.7, handlelength=3)
+    return ax
+
+
+def gram_heatmaps(dataset: Any, *, figure: Any = None, features: str = "h", layer: int | None = None) -> np.ndarray:
+    """Draw the first and last Gram matrix of one layer at the largest width, and the last at infinite width.
+
+    One row and one colour scale for each parametrization, of the first seed that did not diverge.
+
+    Returns:
+      The Axes, an object array [parametrization, 2 or 3].
+    """
+    layer, kept = _layer(dataset, layer), finite_seeds(dataset)
+    grams = dataset[f"{_features(features)}_gram"].sel(layer=layer)
+    infinite = [i for i in np.flatnonzero(np.isinf(dataset["width"].values)) if kept[:, i].any()]
+    largest = _finite_widths(dataset)[-1]
+    panels = [(largest, 0), (largest, -1), *((column, -1) for column in infinite)]
+    names, words = dataset["parametrization"].values, limit_words(dataset)
+    if figure is None:
+        figure = _new_figure(1.3 + 2.5 * len(panels), 0.5 + 2.6 * len(names), layout="compressed")
+    axes = figure.subplots(len(names), len(panels), squeeze=False)
+    for row, name in enumerate(names):
+        images = []
+        for ax, (column, step) in zip(axes[row], panels, strict=True):
+            where = {"parametrization": row, "width": column, "seed": int(np.argmax(kept[row, column]))}
+            gram = grams.isel(gram_step=step, **where)
+            at = f"{_text(_width_labels(dataset)[column], 22)}, step {int(gram['gram_step'])}"
+            ax.set_title(f"{_text(name, 30)}\n{at}", fontsize="medium")
+            if np.isfinite(gram.values).all():
+                images.append(ax.imshow(gram.values, cmap="cividis", interpolation="nearest"))
+                ax.set(xlabel="input" if row == len(names) - 1 else "", ylabel="input" if ax is axes[row, 0] else "")
+            else:
+                note = textwrap.fill(_text(words[row] if column in infinite else "diverged", 60), 18)
+                ax.text(0.5, 0.5, note, ha="center", va="center", transform=ax.transAxes)
+                ax.set(xticks=[], yticks=[], box_aspect=1)
+        for image in images:
+            image.set_clim(min(i.get_array().min() for i in images), max(i.get_array().max() for i in images))
+        if images:
+            bar = {"label": f"⟨{features}, {features}⟩/n, layer {layer}", "aspect": 12}
+            figure.colorbar(images[0], ax=list(axes[row]), **bar)
+    return axes
+
+
+def draw_all(dataset: Any) -> dict[str, Any]:
+    """Return every figure of a comparison by the name of its file."""
+    figures = {"loss.png": loss_curves(dataset).flat[0].figure}
+    figures |= {f"{metric}.png": _metric_figure(dataset, metric) for metric in METRICS}
+    if "h_gram" in dataset:
+        figures["grams.png"] = gram_heatmaps(dataset).flat[0].figure
+    return figures
+
+
+def save_all(dataset: Any, out: str | os.PathLike[str]) -> list[Path]:
+    """Write loss.png, feature_change.png, diversity.png, space_time.png and grams.png to the directory `out`.
+
+    All are drawn before the first is written, and each is put in place whole.
+    """
+    pictures = {name: png(figure) for name, figure in draw_all(dataset).items()}
+    return [write_whole(Path(out) / name, picture) for name, picture in pictures.items()]
+
+
+def png(figure: Any) -> bytes:
+    """Return a figure as a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write a file beside its place first, and put it there when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        (scratch / path.name).write_bytes(content)
+        os.replace(scratch / path.name, path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return path
+
+
+def _loss_panel(ax: Any, dataset: Any, loss: str, row: int) -> None:
+    """Draw one parametrization's losses, and say which limit it has and which runs diverged."""
+    runs = dataset[loss].isel(parametrization=row).transpose("width", "seed", "step").values
+    kept, steps, labels = finite_seeds(dataset)[row], dataset["step"].values, _width_labels(dataset)
+    finite, diverged = _finite_widths(dataset), []
+    ax.set_yscale("log")
+    for rank, column in enumerate(finite):
+        bad = int((~kept[column]).sum())
+        seeds = kept[column] if bad < len(kept[column]) else ~kept[column]  # all diverged: as far as they went
+        _loss_line(ax, steps, _positive(runs[column][seeds]), rank, len(finite), labels[column])
+        if bad:
+            diverged.append(textwrap.fill(f"{labels[column]}: {bad}/{len(seeds)} seeds diverged", 30))
+    for limit in _positive(runs[np.isinf(dataset["width"].values), 0]):
+        if np.isfinite(limit).any():
+            ax.plot(steps, limit, "--", color="black", linewidth=1.6, zorder=3, label="infinite width")
+    if diverged:
+        box = {"facecolor": "white", "edgecolor": "0.7", "alpha": 0.85, "boxstyle": "round,pad=0.3"}
+        place = {"transform": ax.transAxes, "ha": "right", "va": "top", "bbox": box, "zorder": 4}
+        ax.text(0.97, 0.96, "\n".join(diverged), fontsize="small", **place)
+    name, rate = _text(dataset["parametrization"].values[row], 24), float(dataset["learning_rate"].values[row])
+    ax.set_title(f"{name}, η = {rate:g}", fontsize="medium", pad=17)
+    place = {"transform": ax.transAxes, "ha": "center", "va": "bottom", "color": "0.25"}
+    ax.text(0.5, 1.03, _text(limit_words(dataset)[row], 40), fontsize="small", **place)
+    margin = 0.04 * (steps[-1] - steps[0]) or 0.5
+    ax.set_xlim(steps[0] - margin, steps[-1] + margin)
+    ax.grid(color="0.92")
+
+
+def _loss_line(ax: Any, steps: np.ndarray, runs: np.ndarray, rank: int, count: int, label: str) -> None:
+    """Draw the mean of runs [seed, step] and their range; the wider the network, the darker."""
+    from matplotlib import colormaps
+
+    statistics = over_seeds(runs.T)
+    shade = colormaps["viridis"](0.8 - 0.7 * rank / max(1, count - 1))
+    every = (len(steps) * rank // (8 * count), max(1, len(steps) // 8))
+    marks = {"marker": _MARKERS[rank % 6], "markersize": 4.5, "markevery": every}
+    ax.plot(steps, statistics.mean, color=shade, linewidth=1.5, zorder=2.5, label=label, **marks)
+    if len(runs) > 1:
+        ax.fill_between(steps, statistics.low, statistics.high, color=shade, alpha=0.25, linewidth=0)
+
+
+def _draw_metric(ax: Any, widths: np.ndarray, one: OverSeeds, factor: np.ndarray, row: int, label: str) -> None:
+    """Draw one parametrization's line over finite widths; earlier lines are thicker, to be seen below equal ones."""
+    colour, marker, width = _COLOURS[row % 6], _MARKERS[row % 6], max(1.2, 2.8 - 0.3 * row)
+    mean, low, high = (
+        _positive(values / np.where(factor > 0, factor, np.nan)) for values in (one.mean, one.low, one.high)
+    )
+    style = {"color": colour, "marker": marker, "markersize": max(5.5, 9.5 - 0.8 * row)}
+    ax.plot(widths, mean, linestyle=_LINES[row % 6], linewidth=width, label=label, zorder=2.5, **style)
+    if (one.seeds > 1).any():
+        ax.fill_between(widths, low, high, color=colour, alpha=0.2, linewidth=0)
+    hollow = (one.unresolved > 0) & (one.unresolved == one.seeds)
+    ax.plot(widths[hollow], mean[hollow], linestyle="none", markerfacecolor="white", zorder=3, **style)
+
+
+def _notes(one: OverSeeds, widths: np.ndarray, labels: np.ndarray, word: str) -> list[str]:
+    """Return what the legend says of a limit that cannot be drawn, and of widths where every seed diverged."""
+    notes = []
+    for column in np.flatnonzero(np.isinf(widths)):
+        if not np.isfinite(one.mean[column]):
+            notes.append(_text(word, 60))
+        elif one.unresolved[column]:
+            notes.append(f"infinite width: 0 within {one.resolution[column]:.0e}")
+        elif one.mean[column] <= 0:
+            notes.append("infinite width: 0")
+    gone = labels[np.isfinite(widths) & (one.seeds == 0)]
+    notes += [f"diverged at width {_text(', '.join(gone))}"] if len(gone) else []
+    return [textwrap.fill(note, 30) for note in notes]
+
+
+def _metric_figure(dataset: Any, metric: str) -> Any:
+    """One panel, or a second one with the sampling factor divided out where there is one."""
+    factors = dataset.get(f"{metric}_sampling_factor")
+    if factors is None or not (factors.values[_finite_widths(dataset)] > 0).any():
+        return against_width(dataset, metric).figure
+    figure = _new_figure(11.5, 4.4)
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    against_width(dataset, metric, ax=left, legend=False)
+    against_width(dataset, metric, ax=right, legend=False, divide_sampling=True)
+    left.set_title(f"{left.get_title()}\nas measured", fontsize="medium")
+    right.set_ylabel("")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right upper", labelspacing=0.7, handlelength=3)
+    return figure
+
+
+def _width_ticks(ax: Any, dataset: Any, finite: np.ndarray) -> None:
+    """Label the axis at the widths themselves: one label for widths of equal size, none where there is no room."""
+    labels: dict[float, str] = {}
+    sizes, names = dataset["width"].values[finite], dataset["width_label"].values[finite]
+    span = sizes[-1] / sizes[0]
+    for size, name in zip(sizes, map(_text, names), strict=True):
+        if size in labels:
+            labels[size] += f"\n{name}"
+        elif not labels or size / max(labels) > span**0.08:
+            labels[size] = name
+    gaps = np.diff(np.log(list(labels)))
+    crowded = max(map(len, labels.values())) > 6 or (gaps < 0.12 * np.log(span)).any()
+    turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+    ax.set_xticks(list(labels), list(labels.values()), **turned)
+    ax.set_xticks([], minor=True)
+    margin = span**0.05 if span > 1 else 2.0
+    ax.set(xlim=(sizes[0] / margin, sizes[-1] * margin), xlabel="width n (hidden units)")
+    ax.grid(color="0.92")
+
+
+def _finite_widths(dataset: Any) -> np.ndarray:
+    """Return the indices of the finite widths, ascending."""
+    widths = dataset["width"].values
+    order = np.argsort(widths, kind="stable")
+    return order[np.isfinite(widths[order])]
+
+
+def _width_labels(dataset: Any) -> list[str]:
+    """Return how legends name each width."""
+    sizes, labels = dataset["width"].values, dataset["width_label"].values
+    return [
+        "infinite width" if np.isinf(n) else f"width {_text(label)}" for n, label in zip(sizes, labels, strict=True)
+    ]
+
+
+def _variable(metric: str, features: str) -> str:
+    if metric not in METRICS:
+        raise ValueError(f"Expected `metric` to be one of {', '.join(METRICS)}, got metric={metric!r}.")
+    return f"{METRICS[metric]}_{_features(features)}"
+
+
+def _features(features: str) -> str:
+    if features not in ("h", "x"):
+        raise ValueError(f"Expected `features` to be 'h' or 'x', got features={features!r}.")
+    return features
+
+
+def _layer(dataset: Any, layer: int | None) -> int:
+    layers = [int(number) for number in dataset["layer"].values]
+    if layer is not None and layer not in layers:
+        raise ValueError(f"Expected `layer` to be one of {layers}, got layer={layer!r}.")
+    return layers[-1] if layer is None else layer
+
+
+def _axis_label(variable: Any) -> str:
+    units = variable.attrs.get("units", "1")
+    name = variable.attrs.get("long_name", str(variable.name).replace("_", " "))
+    return textwrap.fill(f"{_text(name)} ({'dimensionless' if units == '1' else _text(units)})", 38)
+
+
+def _text(value: Any, room: int = 200) -> str:
+    """Return text that Matplotlib shows as it is: no mathematics, one line, never a hidden label."""
+    text = textwrap.shorten(str(value), room, placeholder=" …") if len(str(value)) > room else str(value)
+    return f"{' ' * text.startswith('_')}{text}".replace("$", r"\$").replace("\n", " ")
+
+
+def _positive(values: np.ndarray) -> np.ndarray:
+    """What has a place on a logarithmic axis; the rest is NaN."""
+    values = np.asarray(values, np.float64)
+    return np.where(np.isfinite(values) & (values > 0), values, np.nan)
+
+
+def _new_figure(width: float, height: float, layout: str = "constrained") -> Any:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout=layout, facecolor="white")

@@ -1,0 +1,69 @@
+"""Runs (seeds, learning rates) as one axis of one compiled program, shared out over devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import AxisType, PartitionSpec
+
+
+def run_key(base: jax.Array, seed: int, width: Any) -> jax.Array:
+    """Return the key of a seed at a width: the same for every parametrization, so that they share their Gaussians."""
+    widest = max(width) if isinstance(width, tuple) else width
+    return jax.random.fold_in(jax.random.fold_in(base, seed), widest)
+
+
+def map_runs(fn: Callable[..., Any], runs: Any, *shared: Any, inner: str | None = None) -> Any:
+    """Compute `fn(run, *shared)` for every run in one compiled program over all devices.
+
+    The runs axis is sharded over `jax.devices()`; inside a device the runs are mapped one after the other ('map', the
+    default on CPUs, where small batched products are slow: see benchmarks/dense.py) or vmapped ('vmap', the default
+    elsewhere). Runs that do not fill the devices are padded with copies whose results are dropped. A run's numbers do
+    not depend on the other runs' under 'map'; NaN stays in its own row under both.
+
+    Args:
+      fn: a pure function of one run and the shared arguments.
+      runs: a pytree of arrays with the runs axis [R, ...] first.
+      *shared: pytrees that every run sees whole.
+      inner: 'map' or 'vmap'.
+
+    Returns:
+      The pytree of `fn`'s results with the runs axis first.
+
+    Raises:
+      ValueError: for runs without a common leading axis, no runs, or an unknown `inner`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> map_runs(lambda x, y: x * y, jnp.arange(3.0), jnp.float32(2)).tolist()
+      [0.0, 2.0, 4.0]
+    """
+    if inner not in (None, "map", "vmap"):
+        raise ValueError(f"Expected `inner` to be 'map' or 'vmap', got inner={inner!r}.")
+    counts = {leaf.shape[0] for leaf in jax.tree.leaves(runs)}
+    if len(counts) != 1 or 0 in counts:
+        raise ValueError(f"Expected `runs` to share one leading axis of at least 1, got {sorted(counts)}.")
+    (num_runs,) = counts
+    devices = np.array(jax.devices())[: min(jax.device_count(), num_runs)]
+    inner = inner or ("map" if devices[0].platform == "cpu" else "vmap")
+    padded = jax.tree.map(lambda leaf: _pad(leaf, -num_runs % len(devices)), runs)
+
+    def on_device(runs: Any, *shared: Any) -> Any:
+        if inner == "vmap":
+            return jax.vmap(lambda run: fn(run, *shared))(runs)
+        return lax.map(lambda run: fn(run, *shared), runs)
+
+    mesh = jax.sharding.Mesh(devices, ("runs",), axis_types=(AxisType.Auto,))
+    specs = (PartitionSpec("runs"), *(PartitionSpec() for _ in shared))
+    # check_vma=False: the scans inside `fn` start from carries that do not vary over the mesh.
+    sharded = jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("runs"), check_vma=False)
+    return jax.tree.map(lambda leaf: leaf[:num_runs], jax.jit(sharded)(padded, *shared))
+
+
+def _pad(leaf: jax.Array, extra: int) -> jax.Array:
+    return jnp.concatenate([leaf, *([leaf[-1:]] * extra)]) if extra else leaf

@@ -1,0 +1,205 @@
+"""A supervised task: inputs, targets and the loss, checked once and carried as a pytree."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+Loss = Literal["mse", "cross_entropy"]
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class Task:
+    r"""Training and test data with the loss of one sample; a pytree whose loss and class count are static.
+
+    MSE is :math:`\tfrac12 \|f - y\|^2` (summed over the C outputs), cross-entropy is that of the softmax; the loss of
+    a set is the mean over its samples. Inputs are meant to have :math:`\|\xi\|^2 \approx d`.
+
+    Args:
+      x_train: [N, d] float, N >= 1. float64 NumPy is accepted and cast once (kept where JAX runs in x64).
+      y_train: [N, C] float for mse, [N] int in 0..C-1 for cross_entropy.
+      x_test: [M, d] float, or None.
+      y_test: [M, C] or [M], or None; given exactly when x_test is.
+      loss: 'mse' or 'cross_entropy'.
+      num_classes: C for cross_entropy; by default the largest label plus one. For mse it follows from y_train.
+
+    Raises:
+      ValueError: for wrong shapes or ranks, empty sets, values that are not finite, labels out of range, a single
+        class, an unknown loss.
+      TypeError: for labels that are not integers.
+
+    Example:
+      >>> import numpy as np
+      >>> task = Task(np.eye(4), np.ones((4, 1)))
+      >>> task.num_train, task.input_dim, task.out_dim
+      (4, 4, 1)
+    """
+
+    x_train: Float[Array, "N d"]
+    y_train: Float[Array, "N C"] | Int[Array, " N"]
+    x_test: Float[Array, "M d"] | None
+    y_test: Float[Array, "M C"] | Int[Array, " M"] | None
+    loss: Loss
+    num_classes: int
+
+    def __init__(
+        self,
+        x_train: Any,
+        y_train: Any,
+        x_test: Any = None,
+        y_test: Any = None,
+        loss: Loss = "mse",
+        num_classes: int | None = None,
+    ):
+        if loss not in ("mse", "cross_entropy"):
+            raise ValueError(f"Expected `loss` to be 'mse' or 'cross_entropy', got loss={loss!r}.")
+        if (x_test is None) != (y_test is None):
+            raise ValueError("Expected `x_test` and `y_test` to be given together, got only one of them.")
+        self.loss = loss
+        self.x_train = _inputs("x_train", x_train)
+        self.x_test = None if x_test is None else _inputs("x_test", x_test)
+        if self.x_test is not None and self.x_test.shape[1] != self.x_train.shape[1]:
+            raise ValueError(
+                f"Expected `x_test` to have x_train's {self.x_train.shape[1]} columns, got {self.x_test.shape[1]}."
+            )
+        targets = _labels if loss == "cross_entropy" else _values
+        self.y_train = targets("y_train", y_train, len(self.x_train))
+        self.y_test = None if self.x_test is None else targets("y_test", y_test, len(self.x_test))
+        self.num_classes = self._check_classes(num_classes)
+
+    def _check_classes(self, num_classes: int | None) -> int:
+        y_train, y_test = np.asarray(self.y_train), None if self.y_test is None else np.asarray(self.y_test)
+        if self.loss == "mse":
+            outputs = y_train.shape[1]
+            if num_classes not in (None, outputs):
+                raise ValueError(f"Expected `num_classes` to be y_train's {outputs} columns, got {num_classes}.")
+            if y_test is not None and y_test.shape[1] != outputs:
+                raise ValueError(f"Expected `y_test` to have y_train's {outputs} columns, got {y_test.shape[1]}.")
+            return outputs
+        classes = int(y_train.max()) + 1 if num_classes is None else int(num_classes)
+        for name, labels in (("y_train", y_train), ("y_test", y_test)):
+            if labels is not None and labels.max() >= classes:
+                raise ValueError(f"Expected `{name}` to hold labels in 0..{classes - 1}, got {int(labels.max())}.")
+        if len(y_train) > 1 and np.unique(y_train).size < 2:
+            raise ValueError(f"Expected `y_train` to hold at least two classes, got only class {int(y_train[0])}.")
+        if classes < 2:
+            raise ValueError(f"Expected `num_classes` to be at least 2, got num_classes={classes}.")
+        return classes
+
+    @property
+    def num_train(self) -> int:
+        return self.x_train.shape[0]
+
+    @property
+    def num_test(self) -> int:
+        return 0 if self.x_test is None else self.x_test.shape[0]
+
+    @property
+    def num_inputs(self) -> int:
+        """All inputs P: train, then test."""
+        return self.num_train + self.num_test
+
+    @property
+    def input_dim(self) -> int:
+        return self.x_train.shape[1]
+
+    @property
+    def out_dim(self) -> int:
+        """Number of outputs C."""
+        return self.num_classes
+
+    @property
+    def inputs(self) -> Float[Array, "P d"]:
+        """All inputs, train then test."""
+        return self.x_train if self.x_test is None else jnp.concatenate([self.x_train, self.x_test])
+
+    def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], tuple[Loss, int]]:
+        names = ("x_train", "y_train", "x_test", "y_test")
+        return [(jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in names], (self.loss, self.num_classes)
+
+    @classmethod
+    def tree_unflatten(cls, static: tuple[Loss, int], arrays: Any) -> Task:
+        task = object.__new__(cls)  # leaves may be tracers or placeholders: no checks here
+        task.x_train, task.y_train, task.x_test, task.y_test = arrays
+        task.loss, task.num_classes = static
+        return task
+
+    def __repr__(self) -> str:
+        return (
+            f"Task(train={self.num_train}, test={self.num_test}, input_dim={self.input_dim}, "
+            f"out_dim={self.out_dim}, loss={self.loss!r})"
+        )
+
+
+def batch_order(key: jax.Array, num_inputs: int, batch_size: int, num_steps: int) -> Int[Array, "num_steps B"]:
+    """Return which training inputs each step sees: a fresh permutation every epoch, an incomplete last batch dropped.
+
+    Every dynamics takes the result as `batches=`, so that all of them see the same batches.
+
+    Args:
+      key: a JAX random key.
+      num_inputs: number of training inputs N.
+      batch_size: B, in 1..N.
+      num_steps: number of SGD steps, at least 1.
+
+    Raises:
+      ValueError: for sizes out of range.
+
+    Example:
+      >>> import jax
+      >>> batch_order(jax.random.key(0), num_inputs=8, batch_size=4, num_steps=3).shape
+      (3, 4)
+    """
+    if not 1 <= batch_size <= num_inputs:
+        raise ValueError(f"Expected `batch_size` to be in 1..{num_inputs}, got batch_size={batch_size}.")
+    if num_steps < 1:
+        raise ValueError(f"Expected `num_steps` to be a positive int, got num_steps={num_steps}.")
+    per_epoch = num_inputs // batch_size
+    epochs = -(-num_steps // per_epoch)
+    orders = jax.vmap(lambda k: jax.random.permutation(k, num_inputs))(jax.random.split(key, epochs))
+    batches = orders[:, : per_epoch * batch_size].reshape(-1, batch_size)
+    return batches[:num_steps].astype(jnp.int32)
+
+
+def _inputs(name: str, values: Any) -> jax.Array:
+    array = np.asarray(values)
+    if array.ndim != 2:
+        raise ValueError(f"Expected `{name}` to have shape [N, d], got shape {array.shape}.")
+    return _finite(name, array)
+
+
+def _values(name: str, values: Any, num: int) -> jax.Array:
+    array = np.asarray(values)
+    if array.ndim != 2 or array.shape[0] != num:
+        raise ValueError(f"Expected `{name}` to have shape [{num}, C] for loss='mse', got shape {array.shape}.")
+    return _finite(name, array)
+
+
+def _finite(name: str, array: np.ndarray) -> jax.Array:
+    if array.size == 0:
+        raise ValueError(f"Expected `{name}` to be non-empty, got shape {array.shape}.")
+    if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
+        raise TypeError(f"Expected `{name}` to hold real numbers, got dtype {array.dtype}.")
+    dtype = jax.dtypes.canonicalize_dtype(float)
+    with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes inf, which is refused below
+        array = array.astype(dtype)
+    if not np.all(np.isfinite(array)):
+        row = int(np.argwhere(~np.isfinite(array))[0][0])
+        raise ValueError(f"Expected `{name}` to be finite in {dtype}, got a value that is not in row {row}.")
+    return jnp.asarray(array)
+
+
+def _labels(name: str, values: Any, num: int) -> jax.Array:
+    array = np.asarray(values)
+    if array.shape != (num,):
+        raise ValueError(f"Expected `{name}` to have shape [{num}] for loss='cross_entropy', got shape {array.shape}.")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise TypeError(f"Expected `{name}` to hold integer labels, got dtype {array.dtype}.")
+    if array.min() < 0 or array.max() > np.iinfo(np.int32).max:
+        wrong = int(array.min() if array.min() < 0 else array.max())
+        raise ValueError(f"Expected `{name}` to hold labels in 0..C-1, got {wrong}.")
+    return jnp.asarray(array, dtype=jnp.int32)
