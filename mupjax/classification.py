@@ -40,7 +40,10 @@ class Exponents(NamedTuple):
 
 
 class Classification(NamedTuple):
-    """kind: feature, kernel, trivial or unstable. r: TP4's exponent where it is defined, else None. exponents: all."""
+    """kind: feature, kernel, trivial or unstable. r: TP4's exponent where it is defined, else None. exponents: all.
+
+    Where the kind is unstable the exponents are upper bounds: phi may saturate, and growing terms may be orthogonal.
+    """
 
     kind: Kind
     r: float | None

@@ -130,17 +130,18 @@ def compare(
         "data_dir": data_dir,
     }
     _one_cpu_device_a_core()
-    from mupjax import compare as compare_module
     from mupjax import datasets, plots, report, store
+    from mupjax.compare import arguments_json
+    from mupjax.compare import compare as run_comparison
 
-    arguments = compare_module.arguments_json(chosen)
+    arguments = arguments_json(chosen)
     finished = store.check_directory(out, arguments) if out else None
     if finished:
         print(f"{finished} holds this comparison already; writing its report and figures anew.")
         results = store.read(finished)
     else:
         task = datasets.load(dataset, **task_settings)
-        results = compare_module.compare(task, **settings, memory_gb=memory_gb, progress=True)
+        results = run_comparison(task, **settings, memory_gb=memory_gb, progress=True)
         results.attrs["arguments"] = arguments
         if out:
             store.write(results, out)

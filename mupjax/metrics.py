@@ -2,7 +2,8 @@ r"""Metrics of features as functions of Gram matrices alone, so that width 64 an
 
 :math:`K_{tt}[i, j] = \langle z_t(\xi_i), z_t(\xi_j) \rangle / n`, :math:`K_{t0}` between step t and initialisation,
 :math:`K_{00}` at initialisation, z a preactivation or activation vector of one layer. All functions take arrays
-[..., N, N] with any leading axes and compute in NumPy float64.
+[..., N, N] with any leading axes and compute in NumPy float64. A matrix with an entry that is not finite (a diverged
+run) gives NaN, and nothing but its own.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+
+Values = np.ndarray | np.float64  # [...]: a scalar where there are no leading axes
 
 
 class Eigenvalue(NamedTuple):
@@ -20,11 +23,11 @@ class Eigenvalue(NamedTuple):
       then say 'at least'.
     """
 
-    value: np.ndarray
-    resolution: np.ndarray
+    value: Values
+    resolution: Values
 
 
-def feature_change(gram: Any, cross_gram: Any, gram_0: Any) -> np.ndarray:
+def feature_change(gram: Any, cross_gram: Any, gram_0: Any) -> Values:
     r"""Return the relative distance of the features from their initial values.
 
     .. math:: \sqrt{\operatorname{tr}(K_{tt} - K_{t0} - K_{t0}^\top + K_{00}) / \operatorname{tr} K_{00}}
@@ -63,8 +66,7 @@ def diversity(gram: Any) -> Eigenvalue:
     Returns:
       An Eigenvalue of [...] arrays. At width n < N the value is zero whatever was learned; see `sampling_factor`.
     """
-    gram = _square("gram", gram)
-    return _smallest_eigenvalue(gram)
+    return _smallest_eigenvalue(_square("gram", gram), _eps(gram))
 
 
 def space_time(gram: Any, cross_gram: Any, gram_0: Any) -> Eigenvalue:
@@ -79,13 +81,14 @@ def space_time(gram: Any, cross_gram: Any, gram_0: Any) -> Eigenvalue:
       cross_gram: [..., N, N], K_t0.
       gram_0: [..., N, N], K_00.
     """
+    eps = _eps(gram, cross_gram, gram_0)
     gram, cross, gram_0 = _square("gram", gram), _square("cross_gram", cross_gram), _square("gram_0", gram_0)
     top = np.concatenate([gram_0, np.swapaxes(cross, -1, -2)], axis=-1)
     bottom = np.concatenate([cross, gram], axis=-1)
-    return _smallest_eigenvalue(np.concatenate([top, bottom], axis=-2))
+    return _smallest_eigenvalue(np.concatenate([top, bottom], axis=-2), eps)
 
 
-def sampling_factor(width: Any, num_vectors: int) -> np.ndarray:
+def sampling_factor(width: Any, num_vectors: int) -> Values:
     r"""Return :math:`(1 - \sqrt{N/n})^2`, about what sampling n coordinates alone leaves of a smallest eigenvalue.
 
     The lower Marchenko-Pastur edge: exact in the limit for white spectra, a bound and not a law for others. Zero for
@@ -99,19 +102,20 @@ def sampling_factor(width: Any, num_vectors: int) -> np.ndarray:
     return np.maximum(1 - np.sqrt(ratio), 0.0) ** 2
 
 
-def alignment(gram_1: Any, gram_2: Any) -> np.ndarray:
+def alignment(gram_1: Any, gram_2: Any) -> Values:
     r"""Return the kernel alignment :math:`\langle K_1, K_2 \rangle_F / (\|K_1\|_F \|K_2\|_F)`, [...]."""
     gram_1, gram_2 = _square("gram_1", gram_1), _square("gram_2", gram_2)
-    return np.sum(gram_1 * gram_2, (-1, -2)) / (_frobenius(gram_1) * _frobenius(gram_2))
+    norms = np.linalg.norm(gram_1, axis=(-2, -1)) * np.linalg.norm(gram_2, axis=(-2, -1))
+    return np.sum(gram_1 * gram_2, (-1, -2)) / norms
 
 
-def effective_rank(gram: Any) -> np.ndarray:
+def effective_rank(gram: Any) -> Values:
     r"""Return :math:`(\operatorname{tr} K)^2 / \operatorname{tr} K^2`, in 1..N."""
     gram = _square("gram", gram)
-    return _trace(gram) ** 2 / np.sum(gram * np.swapaxes(gram, -1, -2), (-1, -2))
+    return np.trace(gram, axis1=-2, axis2=-1) ** 2 / np.sum(gram * np.swapaxes(gram, -1, -2), (-1, -2))
 
 
-def label_participation(gram: Any, y: Any) -> np.ndarray:
+def label_participation(gram: Any, y: Any) -> Values:
     r"""Return :math:`y^\top K y / (\|y\|^2 \|K\|_2)`, in 0..1: how much of the labels the top directions carry.
 
     Args:
@@ -121,39 +125,43 @@ def label_participation(gram: Any, y: Any) -> np.ndarray:
     gram, y = _square("gram", gram), np.asarray(y, np.float64)
     columns = y[:, None] if y.ndim == 1 else y
     carried = np.einsum("nc,...nm,mc->...", columns, gram, columns)
-    return carried / (np.sum(columns**2) * np.linalg.norm(gram, ord=2, axis=(-2, -1)))
+    return carried / (np.sum(columns**2) * _norm(_spectrum(gram)))
 
 
 def _square(name: str, matrix: Any) -> np.ndarray:
+    """The matrices in float64, all NaN where an entry is not finite."""
     array = np.asarray(matrix)
     if array.ndim < 2 or array.shape[-1] != array.shape[-2]:
         raise ValueError(f"Expected `{name}` to have shape [..., N, N], got shape {array.shape}.")
-    return array
+    finite = np.isfinite(array).all((-1, -2), keepdims=True)
+    return np.where(finite, array, np.nan).astype(np.float64)
+
+
+def _eps(*matrices: Any) -> float:
+    """The coarsest rounding among the matrices' types."""
+    types = [np.asarray(matrix).dtype for matrix in matrices]
+    return max(float(np.finfo(one if np.issubdtype(one, np.floating) else np.float64).eps) for one in types)
 
 
 def _moved(gram: Any, cross_gram: Any, gram_0: Any) -> tuple[np.ndarray, np.ndarray]:
     """Squared distances from the start and squared initial norms of each input, [..., N]."""
-    diagonals = (
-        np.diagonal(_square(name, matrix).astype(np.float64), axis1=-2, axis2=-1)
+    now, cross, initial = (
+        np.diagonal(_square(name, matrix), axis1=-2, axis2=-1)
         for name, matrix in (("gram", gram), ("cross_gram", cross_gram), ("gram_0", gram_0))
     )
-    now, cross, initial = diagonals
     return now - 2 * cross + initial, initial
 
 
-def _smallest_eigenvalue(gram: np.ndarray) -> Eigenvalue:
-    eps = np.finfo(gram.dtype if np.issubdtype(gram.dtype, np.floating) else np.float64).eps
-    gram = gram.astype(np.float64)
-    finite = np.asarray(np.isfinite(gram).all((-1, -2)))
-    spectrum = np.linalg.eigvalsh(np.where(finite[..., None, None], gram, 0.0))  # a diverged run stays NaN, alone
-    spectrum = np.where(finite[..., None], spectrum, np.nan)
-    norm = np.maximum(np.abs(spectrum[..., 0]), np.abs(spectrum[..., -1]))
-    return Eigenvalue(spectrum[..., 0], gram.shape[-1] * eps * norm)
+def _spectrum(gram: np.ndarray) -> np.ndarray:
+    """Ascending eigenvalues [..., N]; LAPACK would refuse the whole batch for one NaN."""
+    diverged = np.isnan(gram).any((-1, -2))
+    return np.where(diverged[..., None], np.nan, np.linalg.eigvalsh(np.where(diverged[..., None, None], 0.0, gram)))
 
 
-def _trace(gram: np.ndarray) -> np.ndarray:
-    return np.trace(gram, axis1=-2, axis2=-1)
+def _norm(spectrum: np.ndarray) -> Values:
+    return np.maximum(np.abs(spectrum[..., 0]), np.abs(spectrum[..., -1]))
 
 
-def _frobenius(gram: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(gram, axis=(-2, -1))
+def _smallest_eigenvalue(gram: np.ndarray, eps: float) -> Eigenvalue:
+    spectrum = _spectrum(gram)
+    return Eigenvalue(spectrum[..., 0][()], gram.shape[-1] * eps * _norm(spectrum))

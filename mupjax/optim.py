@@ -139,15 +139,15 @@ def check_optimizer(optimizer: Optimizer, scaling: Any, rule: Rule | None = "sgd
         _check_rule(rule)
     lost = None
     with jax.ensure_compile_time_eval():
+        first_updates = _probe(optimizer, scaling, max_steps)
         for gradient in (1e-4, 1e4):
-            updates = _first_updates(optimizer, scaling, gradient, max_steps)
+            updates = first_updates(gradient)
             if updates is None:
                 warnings.warn(f"check_optimizer: undetermined, {max_steps} updates were all zero.", stacklevel=2)
                 return
             applied = rule
             if applied is None:
-                doubled = _first_updates(optimizer, scaling, 2 * gradient, max_steps)
-                growth = _norm(doubled) / _norm(updates)
+                growth = _norm(first_updates(2 * gradient)) / _norm(updates)
                 applied = "sgd" if abs(growth - 2) < abs(growth - 1) else "adam"
             if (found := _lost_multiplier(updates, scaling, applied)) is None:
                 return
@@ -174,19 +174,25 @@ def _lost_multiplier(updates: list[jax.Array], scaling: Any, rule: Rule) -> str 
     return None
 
 
-def _first_updates(optimizer: Optimizer, scaling: Any, gradient: float, max_steps: int) -> list[jax.Array] | None:
+def _probe(optimizer: Optimizer, scaling: Any, max_steps: int) -> Callable[[float], list[jax.Array] | None]:
+    """Return a function from the size of equal gradients to the optimizer's first updates that are not all zero."""
     transform = optimizer(scaling, 1.0)
+    update = jax.jit(transform.update)
     # Small enough that weight decay does not show, and not zero, where stages that normalise by a parameter's norm
     # (optax.scale_by_trust_ratio) would do nothing.
     params = jax.tree.map(lambda _: jnp.full((1, 1), 1e-12), scaling, is_leaf=_is_scaling)
-    gradients = jax.tree.map(lambda p: jnp.full_like(p, gradient), params)
-    state = transform.init(params)
-    for _ in range(max_steps):
-        updates, state = transform.update(gradients, state, params)
-        leaves = jax.tree.leaves(updates)
-        if any(bool(jnp.any(leaf != 0)) for leaf in leaves):
-            return leaves
-    return None
+
+    def first_updates(gradient: float) -> list[jax.Array] | None:
+        gradients = jax.tree.map(lambda p: jnp.full_like(p, gradient), params)
+        state = transform.init(params)
+        for _ in range(max_steps):
+            updates, state = update(gradients, state, params)
+            leaves = jax.tree.leaves(updates)
+            if any(bool(jnp.any(leaf != 0)) for leaf in leaves):
+                return leaves
+        return None
+
+    return first_updates
 
 
 def _norm(leaves: list[jax.Array] | None) -> float:

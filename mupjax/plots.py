@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import textwrap
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -433,7 +433,7 @@ def _positive(values: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values) & (values > 0), values, np.nan)
 
 
-def _new_figure(width: float, height: float, layout: str = "constrained") -> Any:
+def _new_figure(width: float, height: float, layout: Literal["constrained", "compressed"] = "constrained") -> Any:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout=layout, facecolor="white")

@@ -118,6 +118,7 @@ li {{ max-width: 60rem; margin-bottom: .5rem; }}
 </style>
 </head>
 <body>
+<main>
 <h1>Finite networks beside their infinite-width limits</h1>
 <p class="lead">{what}</p>
 <h2>What was run</h2>
@@ -144,6 +145,7 @@ for white spectra, too small for others. The figures show the eigenvalues with i
 <li><strong>Infinite width.</strong> A dash stands where no limit was computed, or where all seeds diverged; the note
 says which.</li>
 </ul>
+</main>
 </body>
 </html>
 """

@@ -1,0 +1,153 @@
+"""The command line as a user meets it: in processes of its own."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from mupjax import store
+
+SMALL = "compare --widths 8,16 --depth 2 --seeds 2 --steps 5 --train-size 8 --test-size 4"
+
+
+def run(*words, timeout=300):
+    return subprocess.run([sys.executable, "-m", "mupjax.cli", *words], capture_output=True, text=True, timeout=timeout)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("cli") / "results"
+    return out, run(*SMALL.split(), "--out", str(out))
+
+
+def test_compare_leaves_table_store_report_and_figures(finished):
+    out, done = finished
+    assert done.returncode == 0, done.stderr
+    for word in ("sp", "ntp", "mup", "ip", "infinite", "feature-learning limit"):
+        assert word in done.stdout
+    assert "width 16" in done.stderr  # the progress bar names the cell
+    left = {path.name for path in out.iterdir()}
+    assert {"results.zarr", "report.html"} <= left
+    assert any(name.endswith(".png") for name in left)
+    assert not any(name.startswith(".") for name in left)
+    data = store.read(out / "results.zarr")
+    assert json.loads(data.attrs["arguments"])["widths"] == "8,16"
+
+
+def test_the_same_command_resumes_and_another_is_refused(finished):
+    out, done = finished
+    before = (out / "results.zarr" / "zarr.json").stat().st_mtime_ns
+    again = run(*SMALL.split(), "--out", str(out))
+    assert again.returncode == 0
+    assert "already" in again.stdout
+    assert again.stdout.split("\n", 1)[1].strip() == done.stdout.strip()
+    other = run(*SMALL.replace("--steps 5", "--steps 6").split(), "--out", str(out))
+    assert other.returncode == 2
+    assert "steps=5, not 6" in other.stderr
+    assert (out / "results.zarr" / "zarr.json").stat().st_mtime_ns == before
+
+
+def test_a_killed_run_leaves_nothing_that_reads_as_complete(tmp_path):
+    command = [sys.executable, "-m", "mupjax.cli", *SMALL.replace("--steps 5", "--steps 200000").split()]
+    process = subprocess.Popen([*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE, text=True)
+    shown = ""
+    while "width 8" not in shown:  # until the first cell is under way
+        assert process.poll() is None, shown
+        shown += process.stderr.read(1)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "out" / "results.zarr").exists()
+
+
+BAD = {
+    "compare --widths 0": "`width` to be a positive int, got width=0",
+    "compare --widths 8,a": "`widths` to hold whole numbers, got 'a'",
+    "compare --parametrizations mupp": "`parametrization` to be one of",
+    "compare --activation tan": "`activation` to be one of",
+    "compare --dataset imagenet": "`name` to be one of digits",
+    "compare --classes 1": "`classes`",
+    "compare --classes 0,11": "`classes`",
+    "compare --train-size -3": "`train_size`",
+    "compare --seeds 0": "`seeds` to be a positive int",
+    "compare --learning-rate fast": "`learning_rate` to be a number",
+    "compare --learning-rate nup=1": "`learning_rate` to name parametrizations",
+    "compare --loss hinge": "`loss`",
+    "compare --memory-gb 0.001": "memory_gb=0.001",
+    "compare --dataset cifar10 --data-dir absent": "data_batch_1.bin",
+    "compare --out pyproject.toml": "`out` to be a directory",
+    "compare --standardize 1": "`standardize`",
+    "compare --steps many": "Invalid value",
+    "compare --wide 3": "No such option",
+    "describe --parametrization mupp": "`parametrization` to be one of",
+    "describe --width 0": "`width` to be a positive int",
+    "describe --depth 0": "`depth` to be a positive int",
+    "transform": "No such command",
+}
+
+
+@pytest.fixture(scope="module")
+def failures():
+    """All bad calls in one process: importing JAX for each would take a minute."""
+    program = """
+import contextlib, io, json, sys
+from mupjax import cli
+results = {}
+for words in json.load(sys.stdin):
+    sys.argv = ["mupjax", *words.split()]
+    stderr = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(stderr), contextlib.redirect_stdout(io.StringIO()):
+            cli.main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code
+    results[words] = [code, stderr.getvalue()]
+print(json.dumps(results))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=json.dumps(list(BAD)), capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("words", BAD)
+def test_bad_input_is_one_line_and_exit_code_two(failures, words):
+    code, message = failures[words]
+    assert code == 2, message
+    assert BAD[words] in message
+    if message.startswith("mupjax: error:"):  # ours; usage errors are the command line library's
+        assert message.count("\n") == 1
+    assert "Traceback" not in message
+
+
+def test_help_names_every_option_and_version_prints():
+    done = run("compare", "--help")
+    assert done.returncode == 0
+    for option in (
+        "--dataset",
+        "--parametrizations",
+        "--widths",
+        "--depth",
+        "--activation",
+        "--seeds",
+        "--steps",
+        "--out",
+    ):
+        assert option in done.stdout
+    import mupjax
+
+    assert run("--version").stdout.strip() == mupjax.__version__
+
+
+def test_describe_prints_the_scaling_of_every_parameter():
+    done = run(*["describe", "--parametrization", "mup", "--width", "256", "--depth", "2", "--learning-rate", "0.5"])
+    assert done.returncode == 0, done.stderr
+    rows = {line.split()[1]: line.split() for line in done.stdout.splitlines() if "kernel" in line}
+    assert set(rows) == {"layer_1/kernel", "layer_2/kernel", "readout/kernel"}
+    numbers = {name: [word for word in row if word not in "│┃"] for name, row in rows.items()}
+    assert numbers["layer_1/kernel"][5:8] == ["1", "128", "0.5"]  # init std 1, SGD rate eta n, Adam rate eta
+    assert numbers["layer_2/kernel"][5:8] == ["0.0625", "0.5", "0.001953"]  # 1/sqrt(n), eta, eta/n
+    assert numbers["readout/kernel"][5:8] == ["0.003906", "0.001953", "0.001953"]  # 1/n, eta/n, eta/n
+    assert "feature" in done.stdout

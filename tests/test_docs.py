@@ -1,0 +1,40 @@
+"""Examples that readers copy: README's code runs, docstrings' examples give what they say."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import mupjax
+
+README = Path(__file__).parents[1] / "README.md"
+MODULES = [
+    name
+    for _, name, _ in pkgutil.walk_packages(mupjax.__path__, "mupjax.")
+    if name != "mupjax.dynamics._neural_tangents"
+]
+
+
+@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL))
+def test_readme_example_runs(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name):
+    module = importlib.import_module(name)
+    assert doctest.testmod(module).failed == 0
+    assert module.__doc__
+
+
+def test_every_public_function_is_documented_with_an_example_or_is_a_record():
+    """Names that users type have docstrings; callables that are not records show an example."""
+    for name in mupjax.__dir__():
+        member = getattr(mupjax, name)
+        if name.startswith("_") or not callable(member):
+            continue
+        assert member.__doc__, name

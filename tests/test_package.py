@@ -1,0 +1,78 @@
+"""The package as it is installed: wheel, types, light imports, documents that agree."""
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import mupjax
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run(
+        [*command, "--no-build-isolation", "--wheel-dir", str(out), str(ROOT)], check=True, capture_output=True
+    )
+    (built,) = out.glob("mupjax-*.whl")
+    return built
+
+
+def test_wheel_holds_the_package_its_types_and_its_licence(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "mupjax/py.typed" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "mupjax").rglob("*.py")}
+    assert modules <= set(names)
+    assert not any(name.startswith(("tests", "benchmarks")) for name in names)
+
+
+def test_installed_wheel_runs_away_from_the_checkout(wheel, tmp_path):
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run([*command, "--target", str(tmp_path / "site"), str(wheel)], check=True, capture_output=True)
+    program = "import sys; sys.path.insert(0, 'site'); import mupjax; print(mupjax.__file__, mupjax.__version__)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    file, version = done.stdout.split()
+    assert Path(file).is_relative_to(tmp_path)
+    assert version == mupjax.__version__
+
+
+def test_import_loads_no_heavy_library():
+    program = (
+        "import jax, flax, optax, sys; before = set(sys.modules); import mupjax; print(*set(sys.modules) - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    heavy = {"xarray", "zarr", "sklearn", "matplotlib", "pooch", "typer", "neural_tangents", "tqdm", "pandas", "scipy"}
+    assert not loaded & heavy
+
+
+def test_import_does_not_touch_the_device_count():
+    program = "import mupjax, jax; jax.config.update('jax_num_cpu_devices', 3); print(jax.device_count())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "3"
+
+
+def test_documents_name_the_version():
+    for document in ("CITATION.cff", "CHANGELOG.md", "pyproject.toml"):
+        assert re.search(rf"\b{re.escape(mupjax.__version__)}\b", (ROOT / document).read_text()), document
+
+
+def test_pins_agree_with_the_declared_requirements():
+    """Every runtime requirement is in both pinned lists."""
+    text = (ROOT / "pyproject.toml").read_text()
+    block = text.split("dependencies = [")[1].split("]")[0]
+    required = {re.match(r'\s*"([A-Za-z0-9-]+)', line).group(1).lower() for line in block.splitlines() if '"' in line}
+    lists = list((ROOT / "requirements").glob("py3*.txt"))
+    assert len(lists) == 2
+    for pins in lists:
+        pinned = {line.partition("==")[0].lower() for line in pins.read_text().splitlines()}
+        assert required <= pinned
+        assert "neural-tangents" in pinned
+        assert "tensorflow" not in pinned
