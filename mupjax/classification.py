@@ -158,6 +158,4 @@ def _propagate(parametrization: Parametrization, depth: int, activation: Activat
         f.append(max(f_0, change[depth]))
         dh.append(backward(h[-1], updates))
         updates.append((x, dh[-1]))
-    return Exponents(
-        tuple(map(tuple, h)), tuple(map(tuple, dh)), tuple(map(tuple, delta_h)), tuple(f), tuple(delta_f)
-    )
+    return Exponents(tuple(map(tuple, h)), tuple(map(tuple, dh)), tuple(map(tuple, delta_h)), tuple(f), tuple(delta_f))

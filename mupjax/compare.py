@@ -37,6 +37,7 @@ _VARIABLES = {
 class _Settings(NamedTuple):
     """What every cell of a comparison shares."""
 
+    key: jax.Array
     depth: int
     activation: Activation
     steps: int
@@ -105,6 +106,7 @@ def compare(
     rates = _learning_rates(learning_rate, names)
     stride = -(-steps // MAX_RECORDED_STEPS)
     settings = _Settings(
+        key=jax.random.key(key),
         depth=depth,
         activation=activations.get(activation),
         steps=steps,
@@ -113,8 +115,8 @@ def compare(
         momentum=momentum,
         spec=TrajectorySpec(steps=tuple(sorted({*range(0, steps + 1, stride), steps}))),
     )
-    _check_memory(task, presets, widths, seeds, settings, memory_gb)
     classes = [classification.classify(p, depth, settings.activation) for p in presets]
+    _check_memory(task, classes, widths, seeds, settings, memory_gb)
 
     cells: dict[tuple[int, int], dict[str, np.ndarray]] = {}
     limits = []
@@ -122,7 +124,7 @@ def compare(
         for row, preset in enumerate(presets):
             for column, width in enumerate(widths):
                 bar.set_description(f"{preset.name}, width {width_label(width)}")
-                run = _finite(task, preset, width, rates[row], seeds, jax.random.key(key), settings)
+                run = _finite(task, preset, width, rates[row], seeds, settings)
                 cells[row, column] = _measure(run)
                 bar.update()
             bar.set_description(f"{preset.name}, infinite width")
@@ -142,8 +144,8 @@ def width_label(width: int | tuple[int, ...] | float) -> str:
     return "infinite" if math.isinf(width) else str(int(width))
 
 
-def _finite(task, preset, width, rate, seeds, base, settings: _Settings) -> Trajectory:
-    keys = jnp.stack([sweep.run_key(base, seed, width) for seed in range(seeds)])
+def _finite(task, preset, width, rate, seeds, settings: _Settings) -> Trajectory:
+    keys = jnp.stack([sweep.run_key(settings.key, seed, width) for seed in range(seeds)])
 
     def run(key: jax.Array, task: Task, rate: jax.Array, batches: Any) -> Trajectory:
         return dense.train(
@@ -181,14 +183,15 @@ def _infinite(
             learning_rate=rate,
             num_steps=settings.steps,
             centred=settings.centred,
-            key=jax.random.key(0),
+            key=settings.key,
             batches=settings.batches,
             momentum=settings.momentum,
             spec=settings.spec,
         )
     except ImportError as error:
         return None, f"kernel limit: not computed, {error}"
-    return limit._replace(stderr=None, info=None), "kernel limit"
+    word = "kernel limit" if settings.centred else "kernel limit, mean over initialisations"
+    return limit._replace(stderr=None, info=None), word
 
 
 def _measure(run: Trajectory) -> dict[str, np.ndarray]:
@@ -303,7 +306,7 @@ def _check_grid(names: list[str], widths: Sequence[Any], depth: int, seeds: int,
         hidden_widths(width, depth)
 
 
-def _check_memory(task, presets, widths, seeds, settings: _Settings, memory_gb: float) -> None:
+def _check_memory(task, classes, widths, seeds, settings: _Settings, memory_gb: float) -> None:
     if not memory_gb > 0:
         raise ValueError(f"Expected `memory_gb` to be positive, got memory_gb={memory_gb!r}.")
     at_once = min(jax.device_count(), seeds) if jax.default_backend() == "cpu" else seeds
@@ -313,10 +316,20 @@ def _check_memory(task, presets, widths, seeds, settings: _Settings, memory_gb: 
         )
         need = (one.working * at_once + one.result * seeds * 2) / 1e9
         if need > memory_gb:
-            raise ValueError(
-                f"Expected the runs to fit memory_gb={memory_gb:g}, got about {need:.2g} GB for width "
-                f"{width_label(width)} with {seeds} seeds; raise `memory_gb`, or take fewer seeds, inputs or units."
-            )
+            _refuse(memory_gb, need, f"width {width_label(width)} with {seeds} seeds")
+    if any(kind.kind == "kernel" for kind in classes):
+        need = kernel_limit.estimate_bytes(
+            task, depth=settings.depth, num_steps=settings.steps, centred=settings.centred, spec=settings.spec
+        )
+        if need / 1e9 > memory_gb:
+            _refuse(memory_gb, need / 1e9, f"the kernel limit of {task.num_inputs} inputs")
+
+
+def _refuse(memory_gb: float, need: float, what: str) -> None:
+    raise ValueError(
+        f"Expected the runs to fit memory_gb={memory_gb:g}, got about {need:.2g} GB for {what}; raise `memory_gb`, or "
+        "take fewer seeds, inputs, recorded steps or units."
+    )
 
 
 def _progress_bar(total: int, shown: bool) -> Any:

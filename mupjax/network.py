@@ -113,7 +113,7 @@ class Dense(nn.Module):
                 f"Expected parameter '{'/'.join((*self.path, name))}' to carry the scaling of "
                 f"{self.parametrization.name} with base_width={self.parametrization.base_width}, got {param.scaling}."
             )
-        return nn.meta.unbox(param), scaling
+        return jnp.asarray(nn.meta.unbox(param)), scaling  # restored parameters may be NumPy's
 
 
 class Features(NamedTuple):
@@ -162,7 +162,8 @@ class MLP(nn.Module):
         _check_positive("out_dim", self.out_dim)
         common = {"parametrization": self.parametrization, "use_bias": self.use_bias, "precision": self.precision}
         hidden: Role = "hidden"
-        roles: list[Role] = ["input", *([hidden] * (self.depth - 1))]
+        roles: list[Role] = ["input"]
+        roles += [hidden] * (self.depth - 1)
         self.layers = [
             Dense(width, role, **common, name=f"layer_{index}")
             for index, (width, role) in enumerate(zip(widths, roles, strict=True), start=1)

@@ -193,7 +193,8 @@ def against_width(
     _width_ticks(ax, dataset, finite)
     what = {"h": "preactivations h", "x": "activations x"}[features]
     title = f"{what}, layer {_layer(dataset, layer)}, step {int(dataset['gram_step'].values[-1])}"
-    ax.set_title(title + "\ndivided by (1 − √(N/n))²" * divide_sampling, fontsize="medium")
+    vectors = "2N" if metric == "space_time" else "N"
+    ax.set_title(title + f"\ndivided by (1 − √({vectors}/n))²" * divide_sampling, fontsize="medium")
     ax.set_ylabel(_axis_label(dataset[_variable(metric, features)]))
     if legend:
         ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0, labelspacing=0.7, handlelength=3)

@@ -44,8 +44,8 @@ _FIGURES = {
     ),
     "feature_change.png": (
         "Feature change against width",
-        "A level line learns features at every width; one that falls, about as 1/√n, belongs to the kernel regime, "
-        f"whose limit is 0 ({_CHEN}; {_YANG}).",
+        "Where the line stays level, features are learned at every width; where it falls, about as 1/√n, networks "
+        f"approach the kernel regime, whose features do not move ({_CHEN}; {_YANG}).",
     ),
     "diversity.png": (
         "Feature diversity against width",
@@ -139,7 +139,7 @@ unit. “&lt; r” says that every seed is at or below its resolution r and cann
 and count with their resolution.</li>
 <li><strong>Sampling.</strong> N vectors of only n coordinates leave about (1 − √(N/n))² of a smallest eigenvalue,
 whatever was learned, and nothing for n ≤ N; the joint matrix has 2N vectors. The factor is a bound, not a law: exact
-for white spectra, too small for others. The figures show the eigenvalues with it divided out, too:
+for white spectra, and often too small for others. The figures show the eigenvalues with it divided out, too:
 <div class="scroll"><table><thead><tr><th scope="col">width</th><th scope="col">factor, diversity</th>
 <th scope="col">factor, space-time</th></tr></thead><tbody>{sampling}</tbody></table></div></li>
 <li><strong>Infinite width.</strong> A dash stands where no limit was computed, or where all seeds diverged; the note

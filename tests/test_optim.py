@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import warnings
+import itertools
 from functools import partial
 
 import flax.linen as nn
@@ -346,20 +346,31 @@ WIDE = scaling_of(mup(base_width=8), 64)
 
 @pytest.mark.parametrize("case", list(KEEP))
 def test_check_passes_what_keeps_the_multipliers(case):
+    """The rule is inferred, as `dense.train` has it; under muP the wrong one would not pass."""
+    check_optimizer(KEEP[case][1], WIDE, None)
+
+
+@pytest.mark.parametrize("case", ["momentum", "adam", "warm-up", "MultiSteps"])
+def test_check_takes_the_rule_at_its_word(case):
     rule, optimizer = KEEP[case]
     check_optimizer(optimizer, WIDE, rule)
-    check_optimizer(optimizer, WIDE, None)
-    with pytest.raises(ValueError, match="Expected the optimizer to keep"):  # control: not with the other rule
+    with pytest.raises(ValueError, match="Expected the optimizer to keep"):
         check_optimizer(optimizer, WIDE, "adam" if rule == "sgd" else "sgd")
 
 
 @pytest.mark.parametrize("case", list(LOSE))
-@pytest.mark.parametrize("inferred", [False, True])
-def test_check_names_the_first_parameter_whose_multiplier_is_lost(case, inferred):
+def test_check_names_the_first_parameter_whose_multiplier_is_lost(case):
     rule, optimizer = LOSE[case]
     layer = "readout" if case.endswith(("after adam", "after sgd")) else "layer_2"  # the other rule agrees on layer_2
-    with pytest.raises(ValueError, match=rf"keep the {rule} multiplier .* of \['({layer})'\]\['kernel'\] relative to"):
-        check_optimizer(optimizer, WIDE, None if inferred else rule)
+    with pytest.raises(ValueError, match=rf"keep the {rule} multiplier .* of \['{layer}'\]\['kernel'\] relative to"):
+        check_optimizer(optimizer, WIDE, None)
+
+
+@pytest.mark.parametrize("case", ["plain sgd", "SGD's stage after adam"])
+def test_check_raises_with_a_given_rule_too(case):
+    rule, optimizer = LOSE[case]
+    with pytest.raises(ValueError, match=f"Expected the optimizer to keep the {rule} multiplier"):
+        check_optimizer(optimizer, WIDE, rule)
 
 
 def test_check_names_a_layer_that_a_mask_leaves_out():
@@ -539,7 +550,7 @@ def first_gradients(parametrization: Parametrization, width: int, seed: int):
     return scaling, params, features, gradients
 
 
-def change_of_features(parametrization: Parametrization, optimizer, width: int, num_seeds=4) -> np.ndarray:
+def change_of_features(parametrization: Parametrization, optimizer, width: int, num_seeds=8) -> np.ndarray:
     """Root mean square of h_1 - h_0 for each layer, and of f_1 - f_0, over samples, coordinates and seeds."""
     squares = []
     for seed in range(num_seeds):
@@ -567,23 +578,22 @@ def sgd_step(scaling):
 # Orders of (h^1, h^2, h^3, f) after one step, as powers of n. ntp's logits: W_0 . dx^L is aligned, n^(1/2). ip starts
 # from h^l ~ n^(-(l-1)/2), f ~ n^(-3/2), dh^3 ~ n^-1, dh^2 ~ n^(-3/2), dh^1 ~ n^-2, and moves as these products say.
 ORDERS = {
-    "mup, adam": (mup, adam_step, (0, 0, 0, 0), 0.1),
-    "mup, sgd": (mup, sgd_step, (0, 0, 0, 0), 0.1),
-    "ntp, adam": (ntp, adam_step, (0, 0, 0, 0.5), 0.1),
-    "ntp, sgd": (ntp, sgd_step, (-0.5, -0.5, -0.5, 0), 0.1),
-    "sp, adam": (sp, adam_step, (-1, 0, 0, 0.5), 0.1),
-    "sp, sgd": (sp, sgd_step, (-1.5, -0.5, -0.5, 0), 0.1),
-    # h^2 moves by A + B n^(-1/2), so its slope over these widths is not its order yet.
-    "ip, adam": (ip, adam_step, (0, 0, -0.5, -0.5), 0.15),
-    "ip, sgd": (ip, sgd_step, (-1, -0.5, -1, -1), 0.1),
+    "mup, adam": (mup, adam_step, (0, 0, 0, 0)),
+    "mup, sgd": (mup, sgd_step, (0, 0, 0, 0)),
+    "ntp, adam": (ntp, adam_step, (0, 0, 0, 0.5)),
+    "ntp, sgd": (ntp, sgd_step, (-0.5, -0.5, -0.5, 0)),
+    "sp, adam": (sp, adam_step, (-1, 0, 0, 0.5)),
+    "sp, sgd": (sp, sgd_step, (-1.5, -0.5, -0.5, 0)),
+    "ip, adam": (ip, adam_step, (0, 0, -0.5, -0.5)),
+    "ip, sgd": (ip, sgd_step, (-1, -0.5, -1, -1)),
 }
 
 
 @pytest.mark.parametrize("case", list(ORDERS))
 def test_first_step_moves_features_by_the_stated_power_of_width(case):
-    """Tolerance: with 4 seeds the standard error of a slope over 64..1024 is about .02, the rest is finite width."""
-    preset, optimizer, orders, tolerance = ORDERS[case]
-    np.testing.assert_allclose(slopes(preset(), optimizer), orders, rtol=0, atol=tolerance)
+    """Tolerance: finite width is seen at 64. Measured here: within .08; with 128..2048, all eight cases within .04."""
+    preset, optimizer, orders = ORDERS[case]
+    np.testing.assert_allclose(slopes(preset(), optimizer), orders, rtol=0, atol=0.1)
 
 
 def test_adam_without_multipliers_moves_features_by_more_and_more():
@@ -604,17 +614,23 @@ def mean_update(transform, gradients, multipliers) -> np.ndarray:
 
 @pytest.mark.parametrize("preset", [sp, ntp, mup])
 def test_scaled_epsilon_keeps_update_sizes_constant_in_width(preset):
-    """An epsilon as large as the gradients at the base width, in a network 16 times as wide."""
+    """An epsilon of the order of the gradients at the base width, in networks 16 times as wide."""
     scaled, fixed = [], []
-    for width in (64, 1024):
-        scaling, _, _, gradients = first_gradients(preset(base_width=64), width, 0)
+    for width, seed in itertools.product((64, 1024), range(4)):
+        scaling, _, _, gradients = first_gradients(preset(base_width=64), width, seed)
         multipliers = {layer: scaling[layer]["kernel"].adam_lr_mult for layer in LAYERS}
-        scaled.append(mean_update(adam(scaling, 1.0, eps=1e-2), gradients, multipliers))
-        plain = optax.chain(optax.scale_by_adam(eps=1e-2), scale_by_parametrization(scaling, "adam"))
+        scaled.append(mean_update(adam(scaling, 1.0, eps=0.1), gradients, multipliers))
+        plain = optax.chain(optax.scale_by_adam(eps=0.1), scale_by_parametrization(scaling, "adam"))
         fixed.append(mean_update(plain, gradients, multipliers))
-    np.testing.assert_allclose(scaled[0], fixed[0], rtol=100 * EPS)  # at the base width nothing is scaled
-    assert (scaled[0] < 0.95).all()  # the epsilon counts
-    print("scaled", scaled[1] / scaled[0], "fixed", fixed[1] / fixed[0], scaled[0])
+    (base, wide), (base_fixed, wide_fixed) = (np.reshape(u, (2, 4, 4)).mean(axis=1) for u in (scaled, fixed))
+    np.testing.assert_allclose(base, base_fixed, rtol=100 * EPS)  # at the base width nothing is scaled
+    assert (base < 0.9).all()  # the epsilon counts: measured .17, .40, .37, .84
+    assert (wide / base > 0.8).all()  # measured .90 to .98, which is the gradient's own drift from 64 to 1024
+    assert (wide / base < 1.1).all()
+    # Control, a fixed epsilon: gradients of order n^-v fall by 16^v (4 for sp and ntp, 16 for mup), but the readout's.
+    assert (wide_fixed / base_fixed < (0.5, 0.5, 0.5, 1.0)).all()
+    if preset is mup:
+        assert (wide_fixed / base_fixed < (0.15, 0.15, 0.15, 1.0)).all()
 
 
 @presets
@@ -632,10 +648,3 @@ def test_decay_times_rate_does_not_scale(name, width):
     for layer, factor in zip(LAYERS, factors, strict=True):
         np.testing.assert_allclose(shrunk[layer]["kernel"], factor * params[layer]["kernel"], rtol=8 * EPS * width)
     assert abs(factors[-1] - 0.95) > 0.01
-
-
-def test_package_warns_of_nothing_when_optimizers_are_built():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for build in (sgd, adam, adamw):
-            build(SCALING, 0.1)

@@ -136,6 +136,16 @@ def train(
     )
 
 
+def estimate_bytes(task: Task, *, depth: int, num_steps: int, centred: bool, spec: TrajectorySpec | None = None) -> int:
+    """Estimate the memory of `train` before it starts: kernels of all layers, covariances or draws, the Trajectory."""
+    spec = TrajectorySpec() if spec is None else spec
+    inputs, records = task.num_inputs, len(spec.resolve_steps(num_steps))
+    kernels_held = (4 * depth + 6) * inputs**2
+    covariances = 0 if centred else (records + 4) * inputs**2
+    grams = 4 * len(spec.resolve_gram_steps(num_steps)) * depth * len(spec.resolve_gram_inputs(task)) ** 2
+    return 8 * (kernels_held + covariances + grams + records * inputs * task.out_dim)
+
+
 def _apply(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return np.tensordot(matrix, columns, axes=1)
 
