@@ -1,7 +1,7 @@
 """The table of theory section 3 over widths 128 to 2048: which parametrizations keep features moving and diverse.
 
 `make study-main` runs it: one cell per width, kept under results/study-main, so that a stopped study resumes where it
-was. CIFAR-10 is taken from MUPJAX_DATA where it is there, digits otherwise (and the verdicts say which). The verdicts go to
+was. CIFAR-10 is taken from MUPJAX_DATA where it is there, digits otherwise (the verdicts say which). They go to
 benchmarks/study_main_verdicts.json with command, date and versions.
 """
 
@@ -24,7 +24,8 @@ RESULTS = HERE.parent / "results" / "study-main"
 def cells(dataset: str) -> list:
     """One finished comparison per width, computed now or read back."""
     from mupjax import datasets, store
-    from mupjax.compare import arguments_json, compare
+    from mupjax.compare import compare
+    from mupjax.results import arguments_json
 
     task = datasets.load(dataset, classes=(0, 1), train_size=INPUTS, test_size=None)
     found = []
@@ -106,7 +107,7 @@ def main() -> None:
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     import xarray as xr
 
-    from mupjax.compare import versions
+    from mupjax.results import versions
 
     data_dir = os.environ.get("MUPJAX_DATA")
     has_cifar = data_dir is not None and (Path(data_dir) / "cifar-10-batches-bin").is_dir()

@@ -131,8 +131,8 @@ def compare(
     }
     _one_cpu_device_a_core()
     from mupjax import datasets, plots, report, store
-    from mupjax.compare import arguments_json
     from mupjax.compare import compare as run_comparison
+    from mupjax.results import arguments_json
 
     arguments = arguments_json(chosen)
     finished = store.check_directory(out, arguments) if out else None
@@ -147,8 +147,7 @@ def compare(
             store.write(results, out)
     _print_table(*report.format_table(results))
     if out:
-        plots.save_all(results, out)
-        print(f"Report: {report.write(results, out)}")
+        print(f"Report: {report.write(results, out, plots.save_all(results, out))}")
 
 
 @app.command()
@@ -222,11 +221,12 @@ def _one_cpu_device_a_core() -> None:
 
 def _print_table(columns: list[str], rows: list[list[str]]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(*columns)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 

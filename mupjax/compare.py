@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-import platform
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mupjax import activations, classification, metrics, parametrization, sweep
+from mupjax import activations, classification, parametrization, results, sweep
 from mupjax.activations import Activation
 from mupjax.classification import Classification
 from mupjax.dynamics import dense, kernel_limit
@@ -24,14 +21,6 @@ from mupjax.trajectory import Trajectory, TrajectorySpec
 
 DEFAULT_LEARNING_RATES = {"ntp": 0.3}
 MAX_RECORDED_STEPS = 200
-_VARIABLES = {
-    "train_loss": "training loss",
-    "test_loss": "test loss",
-    "predictions": "network output",
-    "feature_change": "relative feature change",
-    "diversity": "smallest eigenvalue of the Gram matrix",
-    "space_time_lambda_min": "smallest eigenvalue of the joint Gram matrix",
-}
 
 
 class _Settings(NamedTuple):
@@ -123,25 +112,24 @@ def compare(
     with _progress_bar(len(presets) * (len(widths) + 1), progress) as bar:
         for row, preset in enumerate(presets):
             for column, width in enumerate(widths):
-                bar.set_description(f"{preset.name}, width {width_label(width)}")
+                bar.set_description(f"{preset.name}, width {results.width_label(width)}")
                 run = _finite(task, preset, width, rates[row], seeds, settings)
-                cells[row, column] = _measure(run)
+                cells[row, column] = results.measure(run)
                 bar.update()
             bar.set_description(f"{preset.name}, infinite width")
             limit, word = _infinite(task, preset, classes[row], rates[row], settings)
             limits.append(word)
             if limit is not None:
-                measured = _measure(jax.tree.map(lambda leaf: np.asarray(leaf)[None], limit))
+                measured = results.measure(jax.tree.map(lambda leaf: np.asarray(leaf)[None], limit))
                 cells[row, len(widths)] = {k: np.repeat(v, seeds, axis=0) for k, v in measured.items()}
             bar.update()
-    return _dataset(cells, presets, rates, classes, limits, widths, seeds, settings, arguments)
-
-
-def width_label(width: int | tuple[int, ...] | float) -> str:
-    """Return how tables and plots write a width."""
-    if isinstance(width, tuple):
-        return "x".join(map(str, width))
-    return "infinite" if math.isinf(width) else str(int(width))
+    along = {
+        "parametrization": names,
+        "learning_rate": rates,
+        "classification": [c.kind for c in classes],
+        "limit": limits,
+    }
+    return results.dataset(cells, widths, settings.spec, steps, along, arguments)
 
 
 def _finite(task, preset, width, rate, seeds, settings: _Settings) -> Trajectory:
@@ -194,89 +182,6 @@ def _infinite(
     return limit._replace(stderr=None, info=None), word
 
 
-def _measure(run: Trajectory) -> dict[str, np.ndarray]:
-    """Reduce a Trajectory with a runs axis to the Dataset's arrays, runs axis first."""
-    arrays = {"train_loss": run.train_loss, "test_loss": run.test_loss, "predictions": run.predictions}
-    for name in ("h", "x"):
-        gram, cross = np.asarray(getattr(run, f"{name}_gram")), np.asarray(getattr(run, f"{name}_cross_gram"))
-        initial = np.broadcast_to(gram[:, :1], gram.shape)
-        arrays[f"{name}_gram"] = gram
-        arrays[f"feature_change_{name}"] = metrics.feature_change(gram, cross, initial)
-        for metric, eigenvalue in (
-            ("diversity", metrics.diversity(gram)),
-            ("space_time_lambda_min", metrics.space_time(gram, cross, initial)),
-        ):
-            arrays[f"{metric}_{name}"] = eigenvalue.value
-            arrays[f"{metric}_{name}_resolution"] = eigenvalue.resolution
-    return {name: np.asarray(array) for name, array in arrays.items() if array is not None}
-
-
-def _dataset(cells, presets, rates, classes, limits, widths, seeds, settings: _Settings, arguments) -> Any:
-    import xarray as xr
-
-    trailing = {
-        "train_loss": ("step",),
-        "test_loss": ("step",),
-        "predictions": ("step", "input", "output"),
-        "h_gram": ("gram_step", "layer", "gram_input", "gram_input_2"),
-        "x_gram": ("gram_step", "layer", "gram_input", "gram_input_2"),
-    }
-    template = cells[0, 0]
-    variables = {}
-    for name, array in template.items():
-        whole = np.full((len(presets), len(widths) + 1, *array.shape), np.nan, array.dtype)
-        for (row, column), cell in cells.items():
-            whole[row, column] = cell[name]
-        dims = ("parametrization", "width", "seed", *trailing.get(name, ("gram_step", "layer")))
-        variables[name] = (dims, whole, {"units": "1", "long_name": _long_name(name)})
-    labels = [*map(width_label, widths), width_label(math.inf)]
-    sizes = np.array([float(max(w) if isinstance(w, tuple) else w) for w in widths] + [math.inf])
-    num_gram = template["h_gram"].shape[-1]
-    coords = {
-        "parametrization": [p.name for p in presets],
-        "width": ("width", sizes, {"units": "hidden units", "long_name": "width"}),
-        "width_label": ("width", labels),
-        "seed": np.arange(seeds),
-        "step": ("step", np.array(settings.spec.resolve_steps(settings.steps)), {"units": "steps"}),
-        "gram_step": ("gram_step", np.array(settings.spec.resolve_gram_steps(settings.steps)), {"units": "steps"}),
-        "layer": np.arange(1, settings.depth + 1),
-        "learning_rate": ("parametrization", rates, {"long_name": "base learning rate"}),
-        "classification": ("parametrization", [c.kind for c in classes]),
-        "limit": ("parametrization", limits),
-        "diversity_sampling_factor": ("width", metrics.sampling_factor(sizes, num_gram)),
-        "space_time_sampling_factor": ("width", metrics.sampling_factor(sizes, 2 * num_gram)),
-    }
-    return xr.Dataset(variables, coords, {"arguments": arguments_json(arguments), **versions()})
-
-
-def arguments_json(arguments: Mapping[str, Any]) -> str:
-    """Return arguments as canonical JSON, the same for the same comparison; functions and objects by their repr."""
-    return json.dumps(arguments, sort_keys=True, default=lambda value: getattr(value, "name", repr(value)))
-
-
-def versions() -> dict[str, str]:
-    """Return the versions and the device that numbers depend on."""
-    names = ("mupjax", "jax", "jaxlib", "flax", "optax", "numpy", "neural-tangents")
-    found = {}
-    for name in names:
-        try:
-            found[f"version_{name.replace('-', '_')}"] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[f"version_{name.replace('-', '_')}"] = "not installed"
-    return {**found, "version_python": platform.python_version(), "device": jax.devices()[0].device_kind}
-
-
-def _long_name(name: str) -> str:
-    for stem, words in _VARIABLES.items():
-        if name.startswith(stem):
-            rest = name.removeprefix(stem).split("_")
-            of = {"h": " of the preactivations h", "x": " of the activations x"}.get(
-                rest[1] if len(rest) > 1 else "", ""
-            )
-            return words + of + (": resolution of rounding" if name.endswith("resolution") else "")
-    return f"Gram matrix of {name[0]}, <{name[0]}, {name[0]}>/n"
-
-
 def _learning_rates(given: float | Mapping[str, float] | None, names: list[str]) -> list[float]:
     if isinstance(given, Mapping):
         unknown = sorted(set(given) - set(names))
@@ -316,7 +221,7 @@ def _check_memory(task, classes, widths, seeds, settings: _Settings, memory_gb: 
         )
         need = (one.working * at_once + one.result * seeds * 2) / 1e9
         if need > memory_gb:
-            _refuse(memory_gb, need, f"width {width_label(width)} with {seeds} seeds")
+            _refuse(memory_gb, need, f"width {results.width_label(width)} with {seeds} seeds")
     if any(kind.kind == "kernel" for kind in classes):
         need = kernel_limit.estimate_bytes(
             task, depth=settings.depth, num_steps=settings.steps, centred=settings.centred, spec=settings.spec

@@ -154,7 +154,7 @@ def _moved(gram: Any, cross_gram: Any, gram_0: Any) -> tuple[np.ndarray, np.ndar
 
 def _spectrum(gram: np.ndarray) -> np.ndarray:
     """Ascending eigenvalues [..., N]; LAPACK would refuse the whole batch for one NaN."""
-    diverged = np.isnan(gram).any((-1, -2))
+    diverged: Any = np.isnan(gram).any((-1, -2))
     return np.where(diverged[..., None], np.nan, np.linalg.eigvalsh(np.where(diverged[..., None, None], 0.0, gram)))
 
 

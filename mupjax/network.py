@@ -161,9 +161,7 @@ class MLP(nn.Module):
         widths = hidden_widths(self.width, self.depth)
         _check_positive("out_dim", self.out_dim)
         common = {"parametrization": self.parametrization, "use_bias": self.use_bias, "precision": self.precision}
-        hidden: Role = "hidden"
-        roles: list[Role] = ["input"]
-        roles += [hidden] * (self.depth - 1)
+        roles: tuple[Role, ...] = ("input", *("hidden" for _ in range(self.depth - 1)))
         self.layers = [
             Dense(width, role, **common, name=f"layer_{index}")
             for index, (width, role) in enumerate(zip(widths, roles, strict=True), start=1)

@@ -14,94 +14,27 @@ import shutil
 import tempfile
 import textwrap
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
-METRICS = {"feature_change": "feature_change", "diversity": "diversity", "space_time": "space_time_lambda_min"}
+from mupjax.seeds import (
+    METRICS,
+    OverSeeds,
+    check_features,
+    finite_seeds,
+    limit_words,
+    metric_over_seeds,
+    over_seeds,
+    pick_layer,
+    variable_name,
+)
+
 UNRESOLVED = "at or below resolution"
 DPI = 150
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9")  # Okabe and Ito: safe for colour-blind
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _LINES = ("-", "-.", (0, (7, 1.5)), ":", (0, (3, 1, 1, 1, 1, 1)), (0, (1, 2.5)))
-
-
-class OverSeeds(NamedTuple):
-    """A quantity over the seeds that did not diverge; all arrays have the quantity's shape without the seed axis.
-
-    mean, low, high: mean and range of max(value, resolution); NaN where no seed is left.
-    std: sample standard deviation of the same, NaN for fewer than two seeds.
-    resolution: the largest over seeds; zero for quantities that have none.
-    seeds: how many seeds were taken.
-    unresolved: how many of them are at or below their resolution.
-    """
-
-    mean: np.ndarray
-    std: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    resolution: np.ndarray
-    seeds: np.ndarray
-    unresolved: np.ndarray
-
-
-def over_seeds(values: np.ndarray, resolution: np.ndarray | float = 0.0) -> OverSeeds:
-    """Return the statistics of values [..., seed] with their resolution; values that are not finite are left out."""
-    values = np.asarray(values, np.float64)
-    floor = np.broadcast_to(np.asarray(resolution, np.float64), values.shape)
-    taken = np.isfinite(values)
-    shown = np.where(floor > 0, np.maximum(values, floor), values)
-    count = taken.sum(-1)
-    some, several = np.where(count > 0, count, np.nan), np.where(count > 1, count - 1.0, np.nan)
-    mean = np.where(taken, shown, 0.0).sum(-1) / some
-    square = np.where(taken, shown - mean[..., None], 0.0) ** 2
-    return OverSeeds(
-        mean=mean,
-        std=np.sqrt(square.sum(-1) / several),
-        low=np.where(count > 0, np.where(taken, shown, np.inf).min(-1), np.nan),
-        high=np.where(count > 0, np.where(taken, shown, -np.inf).max(-1), np.nan),
-        resolution=np.where(taken, floor, 0.0).max(-1),
-        seeds=count,
-        unresolved=(taken & (values <= floor) & (floor > 0)).sum(-1),
-    )
-
-
-def metric_over_seeds(dataset: Any, metric: str, *, features: str = "h", layer: int | None = None) -> OverSeeds:
-    """Return one metric of one layer at the last Gram step, over seeds: arrays [parametrization, width].
-
-    Args:
-      dataset: what `compare` returns.
-      metric: feature_change, diversity or space_time.
-      features: 'h' for preactivations, 'x' for activations.
-      layer: 1..depth; by default the last.
-
-    Raises:
-      ValueError: for unknown names or layers.
-    """
-    name = _variable(metric, features)
-    values, resolution = (
-        dataset[n].isel(gram_step=-1).sel(layer=_layer(dataset, layer)).transpose("parametrization", "width", "seed")
-        if n in dataset
-        else np.zeros(())
-        for n in (name, f"{name}_resolution")
-    )
-    return over_seeds(np.where(finite_seeds(dataset), values, np.nan), np.asarray(resolution))
-
-
-def finite_seeds(dataset: Any) -> np.ndarray:
-    """Return which runs end with a finite training loss, bool [parametrization, width, seed]."""
-    loss = dataset["train_loss"].isel(step=-1).transpose("parametrization", "width", "seed")
-    return np.isfinite(loss.values)
-
-
-def limit_words(dataset: Any) -> list[str]:
-    """Return what the infinite-width row of every parametrization is; a limit that diverged is said to."""
-    words = [str(word) for word in dataset["limit"].values]
-    for column in np.flatnonzero(np.isinf(dataset["width"].values)):
-        loss = dataset["train_loss"].isel(width=column, seed=0).transpose("parametrization", "step").values
-        diverged = np.isfinite(loss[:, 0]) & ~np.isfinite(loss[:, -1])
-        words = [f"{word}: diverged" if bad else word for word, bad in zip(words, diverged, strict=True)]
-    return words
 
 
 def loss_curves(dataset: Any, *, figure: Any = None) -> np.ndarray:
@@ -192,10 +125,10 @@ def against_width(
         ax.plot([], [], "o", color="0.35", markerfacecolor="white", label=UNRESOLVED)
     _width_ticks(ax, dataset, finite)
     what = {"h": "preactivations h", "x": "activations x"}[features]
-    title = f"{what}, layer {_layer(dataset, layer)}, step {int(dataset['gram_step'].values[-1])}"
+    title = f"{what}, layer {pick_layer(dataset, layer)}, step {int(dataset['gram_step'].values[-1])}"
     vectors = "2N" if metric == "space_time" else "N"
     ax.set_title(title + f"\ndivided by (1 − √({vectors}/n))²" * divide_sampling, fontsize="medium")
-    ax.set_ylabel(_axis_label(dataset[_variable(metric, features)]))
+    ax.set_ylabel(_axis_label(dataset[variable_name(metric, features)]))
     if legend:
         ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0, labelspacing=0.7, handlelength=3)
     return ax
@@ -209,8 +142,8 @@ def gram_heatmaps(dataset: Any, *, figure: Any = None, features: str = "h", laye
     Returns:
       The Axes, an object array [parametrization, 2 or 3].
     """
-    layer, kept = _layer(dataset, layer), finite_seeds(dataset)
-    grams = dataset[f"{_features(features)}_gram"].sel(layer=layer)
+    layer, kept = pick_layer(dataset, layer), finite_seeds(dataset)
+    grams = dataset[f"{check_features(features)}_gram"].sel(layer=layer)
     infinite = [i for i in np.flatnonzero(np.isinf(dataset["width"].values)) if kept[:, i].any()]
     largest = _finite_widths(dataset)[-1]
     panels = [(largest, 0), (largest, -1), *((column, -1) for column in infinite)]
@@ -395,25 +328,6 @@ def _width_labels(dataset: Any) -> list[str]:
     return [
         "infinite width" if np.isinf(n) else f"width {_text(label)}" for n, label in zip(sizes, labels, strict=True)
     ]
-
-
-def _variable(metric: str, features: str) -> str:
-    if metric not in METRICS:
-        raise ValueError(f"Expected `metric` to be one of {', '.join(METRICS)}, got metric={metric!r}.")
-    return f"{METRICS[metric]}_{_features(features)}"
-
-
-def _features(features: str) -> str:
-    if features not in ("h", "x"):
-        raise ValueError(f"Expected `features` to be 'h' or 'x', got features={features!r}.")
-    return features
-
-
-def _layer(dataset: Any, layer: int | None) -> int:
-    layers = [int(number) for number in dataset["layer"].values]
-    if layer is not None and layer not in layers:
-        raise ValueError(f"Expected `layer` to be one of {layers}, got layer={layer!r}.")
-    return layers[-1] if layer is None else layer
 
 
 def _axis_label(variable: Any) -> str:

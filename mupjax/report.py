@@ -8,12 +8,13 @@ import os
 import struct
 from collections.abc import Sequence
 from html import escape
+from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mupjax import plots
+from mupjax import plots, seeds
 
 REPORT = "report.html"
 _COLUMNS = {
@@ -64,91 +65,6 @@ _FIGURES = {
         f"infinite one; where features are learned, it does not ({_CHEN}; {_YANG}).",
     ),
 }
-# {what} and its like are filled in by str.format: every value is escaped before
-_TEMPLATE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>mupjax: {what}</title>
-<style>
-:root {{ color-scheme: light dark; --text: #1c2330; --quiet: #5a6475; --line: #d5dae3; --page: #fff; --band: #f4f6f9; }}
-@media (prefers-color-scheme: dark) {{
-  :root {{ --text: #e4e8ef; --quiet: #a3adbd; --line: #3a4352; --page: #161a21; --band: #1f252e; }}
-}}
-body {{ max-width: 72rem; margin: 2.5rem auto; padding: 0 1.25rem; color: var(--text); background: var(--page);
-  font: 1rem/1.55 system-ui, "Segoe UI", "Helvetica Neue", "Liberation Sans", Arial, sans-serif; }}
-h1 {{ font-size: 1.7rem; line-height: 1.25; margin: 0 0 .25rem; }}
-h2 {{ font-size: 1.25rem; margin: 2.5rem 0 .75rem; padding-bottom: .25rem; border-bottom: 1px solid var(--line); }}
-h3 {{ font-size: 1.05rem; margin: 0 0 .5rem; }}
-.lead, figcaption {{ color: var(--quiet); max-width: 60rem; }}
-dl {{ margin: 0; columns: 2 26rem; column-gap: 3rem; }}
-dl div {{ display: grid; grid-template-columns: 12rem 1fr; gap: 1rem; padding: .1rem 0; break-inside: avoid; }}
-dt {{ color: var(--quiet); }}
-dd {{ margin: 0; overflow-wrap: anywhere; }}
-.scroll {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums lining-nums; }}
-th, td {{ padding: .3rem .6rem; text-align: right; vertical-align: top; white-space: nowrap; }}
-thead th {{ border-bottom: 2px solid var(--line); vertical-align: bottom; }}
-tbody {{ border-bottom: 1px solid var(--line); }}
-tbody th {{ font-weight: 500; }}
-.limit > :not([rowspan]) {{ background: var(--band); }}
-.name {{ text-align: left; font-weight: 700; }}
-.note {{ text-align: left; white-space: normal; min-width: 9rem; }}
-figure {{ margin: 0 0 2.25rem; break-inside: avoid; }}
-img {{ display: block; max-width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
-  border-radius: 4px; padding: .5rem; box-sizing: border-box; }}
-figcaption {{ margin-top: .5rem; }}
-li {{ max-width: 60rem; margin-bottom: .5rem; }}
-@media print {{
-  :root {{ color-scheme: light; --text: #000; --quiet: #444; --line: #bbb; --page: #fff; --band: #f4f4f4; }}
-  @page {{ margin: 12mm; }}
-  body {{ margin: 0; padding: 0; max-width: none; font-size: 10pt; }}
-  dl {{ columns: 2 15rem; }}
-  dl div {{ grid-template-columns: 8rem 1fr; }}
-  table {{ font-size: 7.5pt; }}
-  th, td {{ padding: .15rem .35rem; }}
-  .note {{ min-width: 0; }}
-  img {{ max-height: 215mm; width: auto; }}
-  h2, h3 {{ break-after: avoid; }}
-  tr {{ break-inside: avoid; }}
-  .scroll {{ overflow: visible; }}
-}}
-</style>
-</head>
-<body>
-<main>
-<h1>Finite networks beside their infinite-width limits</h1>
-<p class="lead">{what}</p>
-<h2>What was run</h2>
-<dl>{settings}</dl>
-<h2>Summary</h2>
-<div class="scroll"><table aria-describedby="explained">{summary}</table></div>
-<p id="explained" class="lead">{caption}</p>
-<h2>Figures</h2>
-{figures}
-<h2>How to read the numbers</h2>
-<ul>
-<li><strong>Feature change</strong> is the relative distance of the features from their initial values;
-<strong>diversity</strong> is the smallest eigenvalue of their last Gram matrix, and <strong>space-time</strong>
-non-degeneracy that of the joint Gram matrix of first and last features (Chen et al. 2025, arXiv:2503.09565,
-Sec. 5).</li>
-<li><strong>Resolution.</strong> An eigenvalue is known to about N ε ‖K‖₂ for a matrix K of size N, ε the rounding
-unit. “&lt; r” says that every seed is at or below its resolution r and cannot be told from zero; “≤” that some are,
-and count with their resolution.</li>
-<li><strong>Sampling.</strong> N vectors of only n coordinates leave about (1 − √(N/n))² of a smallest eigenvalue,
-whatever was learned, and nothing for n ≤ N; the joint matrix has 2N vectors. The factor is a bound, not a law: exact
-for white spectra, and often too small for others. The figures show the eigenvalues with it divided out, too:
-<div class="scroll"><table><thead><tr><th scope="col">width</th><th scope="col">factor, diversity</th>
-<th scope="col">factor, space-time</th></tr></thead><tbody>{sampling}</tbody></table></div></li>
-<li><strong>Infinite width.</strong> A dash stands where no limit was computed, or where all seeds diverged; the note
-says which.</li>
-</ul>
-</main>
-</body>
-</html>
-"""
 
 
 class Estimate(NamedTuple):
@@ -196,8 +112,8 @@ def summary(dataset: Any) -> list[Row]:
       dataset: what `compare` returns.
     """
     names, widths = dataset["parametrization"].values, dataset["width"].values
-    kept, words = plots.finite_seeds(dataset), plots.limit_words(dataset)
-    columns = {name: _over_seeds(dataset, name, kept) for name in _COLUMNS if name in (*plots.METRICS, *dataset)}
+    kept, words = seeds.finite_seeds(dataset), seeds.limit_words(dataset)
+    columns = {name: _over_seeds(dataset, name, kept) for name in _COLUMNS if name in (*seeds.METRICS, *dataset)}
     rows = []
     for i, name in enumerate(names):
         for j, width in enumerate(widths):
@@ -234,14 +150,14 @@ def write(dataset: Any, out: str | os.PathLike[str], pictures: Sequence[Path] | 
     return plots.write_whole(Path(out) / REPORT, _page(dataset, images).encode())
 
 
-def _over_seeds(dataset: Any, name: str, kept: np.ndarray) -> plots.OverSeeds:
-    if name in plots.METRICS:
-        return plots.metric_over_seeds(dataset, name)
+def _over_seeds(dataset: Any, name: str, kept: np.ndarray) -> seeds.OverSeeds:
+    if name in seeds.METRICS:
+        return seeds.metric_over_seeds(dataset, name)
     final = dataset[name].isel(step=-1).transpose("parametrization", "width", "seed").values
-    return plots.over_seeds(np.where(kept, final, np.nan))
+    return seeds.over_seeds(np.where(kept, final, np.nan))
 
 
-def _estimate(statistics: plots.OverSeeds, cell: tuple[int, int], infinite: bool) -> Estimate:
+def _estimate(statistics: seeds.OverSeeds, cell: tuple[int, int], infinite: bool) -> Estimate:
     mean, std, _, _, resolution, seeds, unresolved = (array[cell] for array in statistics)
     word = "none" if not unresolved else "all" if unresolved == seeds else "some"
     return Estimate(float(mean), float("nan") if infinite else float(std), float(resolution), word)
@@ -264,7 +180,8 @@ def _page(dataset: Any, images: dict[str, bytes]) -> str:
     names = ", ".join(map(str, dataset["parametrization"].values))
     widths = ", ".join(str(label) for label in dataset["width_label"].values)
     what = f"{names} at widths {widths}"
-    return _TEMPLATE.format(
+    template = resources.files("mupjax").joinpath(REPORT).read_text(encoding="utf-8")
+    return template.format(  # every value is escaped
         what=escape(what),
         settings="".join(
             f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in _settings(dataset)

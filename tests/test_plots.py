@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex, to_rgb
 
-from mupjax import metrics, plots
+from mupjax import metrics, plots, seeds
 
 NAMES = ("sp", "ntp", "mup", "ip", "hp", "ip_llr")
 WORDS = {
@@ -117,7 +117,7 @@ def test_importing_draws_in_no_matplotlib():
 
 
 def test_statistics_over_the_seeds_that_are_finite():
-    found = plots.over_seeds(np.array([[1.0, 3.0, np.nan], [np.inf, np.nan, np.nan], [5.0, np.nan, np.nan]]))
+    found = seeds.over_seeds(np.array([[1.0, 3.0, np.nan], [np.inf, np.nan, np.nan], [5.0, np.nan, np.nan]]))
     np.testing.assert_array_equal(found.mean, [2, np.nan, 5])
     np.testing.assert_allclose(found.std, [math.sqrt(2), np.nan, np.nan], rtol=1e-15)
     np.testing.assert_array_equal(found.low, [1, np.nan, 5])
@@ -127,7 +127,7 @@ def test_statistics_over_the_seeds_that_are_finite():
 
 
 def test_values_below_their_resolution_count_with_it():
-    found = plots.over_seeds(np.array([[-1e-15, 2e-13], [-1e-15, 5e-13]]), np.array([[3e-13, 4e-13], [3e-13, 4e-13]]))
+    found = seeds.over_seeds(np.array([[-1e-15, 2e-13], [-1e-15, 5e-13]]), np.array([[3e-13, 4e-13], [3e-13, 4e-13]]))
     np.testing.assert_allclose(found.mean, [3.5e-13, 4e-13], rtol=1e-15)
     np.testing.assert_array_equal(found.unresolved, [2, 1])
     np.testing.assert_array_equal(found.resolution, 4e-13)
@@ -212,7 +212,7 @@ def test_diverged_runs_are_said_and_do_not_hide_the_others():
 
 def test_a_limit_that_diverged_is_said():
     dataset = diverge(comparison(), parametrization=0, width=3)
-    assert plots.limit_words(dataset)[:2] == ["kernel limit: diverged", "kernel limit"]
+    assert seeds.limit_words(dataset)[:2] == ["kernel limit: diverged", "kernel limit"]
     assert "kernel limit: diverged" in legend_texts(plots.against_width(dataset, "diversity"))[0]
 
 
@@ -220,16 +220,16 @@ def test_a_limit_that_diverged_is_said():
 
 
 @pytest.mark.parametrize("count", range(1, 7))
-@pytest.mark.parametrize("metric", plots.METRICS)
+@pytest.mark.parametrize("metric", seeds.METRICS)
 def test_lines_against_width(metric, count):
     dataset = comparison(NAMES[:count])
     ax = plots.against_width(dataset, metric)
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     assert ax.get_xlabel() == "width n (hidden units)"
-    assert ax.get_ylabel().replace("\n", " ") == f"the {plots.METRICS[metric].replace('_', ' ')} h (dimensionless)"
+    assert ax.get_ylabel().replace("\n", " ") == f"the {seeds.METRICS[metric].replace('_', ' ')} h (dimensionless)"
     assert ax.get_title() == "preactivations h, layer 2, step 20"
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["64", "256", "1024"]
-    values = dataset[f"{plots.METRICS[metric]}_h"].values[:, :3, :, -1, -1]
+    values = dataset[f"{seeds.METRICS[metric]}_h"].values[:, :3, :, -1, -1]
     if metric != "feature_change":
         values = np.maximum(values, RESOLUTION)
     for name, expected in zip(NAMES[:count], values, strict=True):
@@ -285,8 +285,8 @@ def test_bands_against_width():
     dataset = comparison()
     found = band(plots.against_width(dataset, "feature_change"), 2)
     values = dataset["feature_change_h"].values[2, :3, :, -1, -1]
-    for width, seeds in zip((64.0, 256.0, 1024.0), values, strict=True):
-        np.testing.assert_allclose(found[width], (seeds.min(), seeds.max()), rtol=1e-12)
+    for width, runs in zip((64.0, 256.0, 1024.0), values, strict=True):
+        np.testing.assert_allclose(found[width], (runs.min(), runs.max()), rtol=1e-12)
 
 
 def test_the_sampling_factor_is_divided_out():

@@ -1,0 +1,131 @@
+"""Trajectories as an xarray.Dataset: one place for names, units, coordinates, arguments and versions."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import jax
+import numpy as np
+
+from mupjax import metrics
+from mupjax.trajectory import Trajectory, TrajectorySpec
+
+_VARIABLES = {
+    "train_loss": "training loss",
+    "test_loss": "test loss",
+    "predictions": "network output",
+    "feature_change": "relative feature change",
+    "diversity": "smallest eigenvalue of the Gram matrix",
+    "space_time_lambda_min": "smallest eigenvalue of the joint Gram matrix",
+}
+
+
+def measure(run: Trajectory) -> dict[str, np.ndarray]:
+    """Reduce a Trajectory with a runs axis to the Dataset's arrays, runs axis first."""
+    arrays = {"train_loss": run.train_loss, "test_loss": run.test_loss, "predictions": run.predictions}
+    for name in ("h", "x"):
+        gram, cross = np.asarray(getattr(run, f"{name}_gram")), np.asarray(getattr(run, f"{name}_cross_gram"))
+        initial = np.broadcast_to(gram[:, :1], gram.shape)
+        arrays[f"{name}_gram"] = gram
+        arrays[f"feature_change_{name}"] = metrics.feature_change(gram, cross, initial)
+        for metric, eigenvalue in (
+            ("diversity", metrics.diversity(gram)),
+            ("space_time_lambda_min", metrics.space_time(gram, cross, initial)),
+        ):
+            arrays[f"{metric}_{name}"] = eigenvalue.value
+            arrays[f"{metric}_{name}_resolution"] = eigenvalue.resolution
+    return {name: np.asarray(array) for name, array in arrays.items() if array is not None}
+
+
+def width_label(width: int | tuple[int, ...] | float) -> str:
+    """Return how tables and plots write a width."""
+    if isinstance(width, tuple):
+        return "x".join(map(str, width))
+    return "infinite" if math.isinf(width) else str(int(width))
+
+
+def dataset(
+    cells: Mapping[tuple[int, int], Mapping[str, np.ndarray]],
+    widths: Sequence[int | tuple[int, ...]],
+    spec: TrajectorySpec,
+    num_steps: int,
+    along_parametrization: Mapping[str, Sequence[Any]],
+    arguments: Mapping[str, Any],
+) -> Any:
+    """Return the Dataset of a comparison; cells that were not computed are NaN.
+
+    Args:
+      cells: {(parametrization index, width index): what `measure` returned}, (0, 0) among them; the width index one
+        past the last is the limit's.
+      widths: the finite widths.
+      spec: what was recorded.
+      num_steps: the last step.
+      along_parametrization: coordinates along that dimension, 'parametrization' itself among them.
+      arguments: kept in attrs as JSON beside the versions.
+    """
+    import xarray as xr
+
+    trailing = {
+        "train_loss": ("step",),
+        "test_loss": ("step",),
+        "predictions": ("step", "input", "output"),
+        "h_gram": ("gram_step", "layer", "gram_input", "gram_input_2"),
+        "x_gram": ("gram_step", "layer", "gram_input", "gram_input_2"),
+    }
+    template = cells[0, 0]
+    num_parametrizations = len(along_parametrization["parametrization"])
+    variables = {}
+    for name, array in template.items():
+        whole = np.full((num_parametrizations, len(widths) + 1, *array.shape), np.nan, array.dtype)
+        for (row, column), cell in cells.items():
+            whole[row, column] = cell[name]
+        dims = ("parametrization", "width", "seed", *trailing.get(name, ("gram_step", "layer")))
+        variables[name] = (dims, whole, {"units": "1", "long_name": _long_name(name)})
+    labels = [*map(width_label, widths), width_label(math.inf)]
+    sizes = np.array([float(max(w) if isinstance(w, tuple) else w) for w in widths] + [math.inf])
+    num_gram = template["h_gram"].shape[-1]
+    coords = {
+        "width": ("width", sizes, {"units": "hidden units", "long_name": "width"}),
+        "width_label": ("width", labels),
+        "seed": np.arange(len(template["train_loss"])),
+        "step": ("step", np.array(spec.resolve_steps(num_steps)), {"units": "steps"}),
+        "gram_step": ("gram_step", np.array(spec.resolve_gram_steps(num_steps)), {"units": "steps"}),
+        "layer": np.arange(1, template["h_gram"].shape[2] + 1),
+        **{name: ("parametrization", list(values)) for name, values in along_parametrization.items()},
+        "diversity_sampling_factor": ("width", metrics.sampling_factor(sizes, num_gram)),
+        "space_time_sampling_factor": ("width", metrics.sampling_factor(sizes, 2 * num_gram)),
+    }
+    return xr.Dataset(variables, coords, {"arguments": arguments_json(arguments), **versions()})
+
+
+def arguments_json(arguments: Mapping[str, Any]) -> str:
+    """Return arguments as canonical JSON, the same for the same comparison; functions and objects by their repr."""
+    return json.dumps(arguments, sort_keys=True, default=lambda value: getattr(value, "name", repr(value)))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions and the device that numbers depend on."""
+    names = ("mupjax", "jax", "jaxlib", "flax", "optax", "numpy", "neural-tangents")
+    found = {}
+    for name in names:
+        try:
+            found[f"version_{name.replace('-', '_')}"] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[f"version_{name.replace('-', '_')}"] = "not installed"
+    return {**found, "version_python": platform.python_version(), "device": jax.devices()[0].device_kind}
+
+
+def _long_name(name: str) -> str:
+    for stem, words in _VARIABLES.items():
+        if name.startswith(stem):
+            rest = name.removeprefix(stem).split("_")
+            of = {"h": " of the preactivations h", "x": " of the activations x"}.get(
+                rest[1] if len(rest) > 1 else "", ""
+            )
+            return words + of + (": resolution of rounding" if name.endswith("resolution") else "")
+    return f"Gram matrix of {name[0]}, <{name[0]}, {name[0]}>/n"
