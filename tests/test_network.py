@@ -18,13 +18,13 @@ from mupjax.parametrization import PRESETS, Parametrization, ParamScaling, PerRo
 
 EPS = 2.0**-23  # spacing of float32 at 1
 X = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
-LAYERS = ("layer_1", "layer_2", "layer_3", "readout")
+LAYERS = ("layer_1", "layer_2", "readout")
 
 presets = pytest.mark.parametrize("name", list(PRESETS))
 
 
-def model_of(parametrization: Parametrization, width=(8, 24, 4), depth=3, out_dim=2, **options) -> MLP:
-    return MLP(width, depth, out_dim, parametrization, **options)
+def model_of(parametrization: Parametrization, width=(24, 8), **options) -> MLP:
+    return MLP(width, 2, 2, parametrization, **options)
 
 
 def params_of(variables):
@@ -43,13 +43,12 @@ def test_shapes_of_kernels_features_and_outputs(key):
     model = model_of(mup())
     variables = model.init(key, X)
     assert jax.tree.map(jnp.shape, params_of(variables)) == {
-        "layer_1": {"kernel": (3, 8)},
-        "layer_2": {"kernel": (8, 24)},
-        "layer_3": {"kernel": (24, 4)},
-        "readout": {"kernel": (4, 2)},
+        "layer_1": {"kernel": (3, 24)},
+        "layer_2": {"kernel": (24, 8)},
+        "readout": {"kernel": (8, 2)},
     }
     features = model.apply(variables, X, method="features")
-    assert [h.shape for h in features.h] == [x.shape for x in features.x] == [(5, 8), (5, 24), (5, 4)]
+    assert [h.shape for h in features.h] == [x.shape for x in features.x] == [(5, 24), (5, 8)]
     assert features.f.shape == (5, 2)
     assert model.apply(variables, X[0]).shape == (2,)
     assert model.apply(variables, X[None]).shape == (1, 5, 2)
@@ -75,7 +74,7 @@ def test_features_are_those_of_the_formula_in_numpy(key, use_bias):
 
 
 def test_roles_follow_from_the_place():
-    scaling = scaling_tree(shapes_of(model_of(mup(), use_bias=True)))
+    scaling = scaling_tree(shapes_of(MLP((8, 24, 4), 3, 2, mup(), use_bias=True)))
     assert jax.tree.map(lambda leaf: leaf.role, scaling) == {
         "layer_1": {"kernel": "input", "bias": "bias"},
         "layer_2": {"kernel": "hidden", "bias": "bias"},
@@ -83,8 +82,8 @@ def test_roles_follow_from_the_place():
         "readout": {"kernel": "output", "bias": "output_bias"},
     }
     fans = jax.tree.map(lambda leaf: (leaf.fan_in, leaf.fan_out), scaling)
-    assert [fans[layer]["kernel"] for layer in LAYERS] == [(3, 8), (8, 24), (24, 4), (4, 2)]
-    assert [fans[layer]["bias"] for layer in LAYERS] == [(3, 8), (8, 24), (24, 4), (4, 2)]
+    assert [layer["kernel"] for layer in fans.values()] == [(3, 8), (8, 24), (24, 4), (4, 2)]
+    assert [layer["bias"] for layer in fans.values()] == [(3, 8), (8, 24), (24, 4), (4, 2)]
 
 
 def test_depth_one_has_an_input_and_an_output_layer_alone():
@@ -125,14 +124,15 @@ def expected_stds(name: str, widths: tuple[int, int, int], n0: int) -> list[floa
     ("widths", "base_width"), [((64, 64, 64), 1), ((192, 192, 192), 64), ((64, 192, 32), 1), ((64, 192, 32), 16)]
 )
 def test_kernels_have_the_standard_deviations_of_the_table(key, name, widths, base_width):
-    model = model_of(get(name, base_width=base_width), widths, out_dim=widths[0])
+    model = MLP(widths, 3, widths[0], get(name, base_width=base_width))
     params = params_of(model.init(key, np.ones((1, widths[0]), np.float32)))
 
     def z_score(kernel: np.ndarray, std: float) -> float:
         """k entries: sum w^2 / std^2 is chi-square with k degrees of freedom, of mean k and variance 2k."""
         return (np.sum(kernel**2) / std**2 - kernel.size) / (2 * kernel.size) ** 0.5
 
-    for layer, std in zip(LAYERS, expected_stds(name, widths, base_width), strict=True):
+    stds = expected_stds(name, widths, base_width)
+    for layer, std in zip(("layer_1", "layer_2", "layer_3", "readout"), stds, strict=True):
         kernel = np.float64(params[layer]["kernel"])
         # 128 z-scores in all: the largest exceeds 4.5 with probability 1e-3 (the seed is fixed).
         assert abs(z_score(kernel, std)) < 4.5
@@ -142,10 +142,10 @@ def test_kernels_have_the_standard_deviations_of_the_table(key, name, widths, ba
 
 
 def test_biases_have_their_standard_deviation_and_start_at_zero_by_default(key):
-    layer = Dense(2000, "input", mup(bias_std=0.5), use_bias=True)
-    bias = np.float64(params_of(layer.init(key, X))["bias"])
+    layer, x = Dense(2000, "input", mup(bias_std=0.5), use_bias=True), np.ones((1, 1), np.float32)
+    bias = np.float64(params_of(layer.init(key, x))["bias"])
     assert abs(np.sum(bias**2) / 0.25 - 2000) / 4000**0.5 < 4.5  # chi-square with 2000 degrees of freedom
-    assert not params_of(Dense(2000, "input", mup(), use_bias=True).init(key, X))["bias"].any()
+    assert not params_of(Dense(2000, "input", mup(), use_bias=True).init(key, x))["bias"].any()
 
 
 @presets
@@ -162,7 +162,7 @@ def test_parametrizations_share_their_gaussians(key, name):
 
 def test_layers_do_not_share_their_gaussians(key):
     params = params_of(MLP(64, 3, 64, sp()).init(key, np.ones((1, 64), np.float32)))
-    kernels = [np.float64(params[layer]["kernel"]).ravel() for layer in LAYERS]
+    kernels = [np.float64(layer["kernel"]).ravel() for layer in params.values()]
     correlations = np.corrcoef(kernels)[np.triu_indices(4, 1)]
     assert np.abs(correlations).max() * 64 < 4.5  # each is N(0, 1/4096)
 
@@ -170,21 +170,24 @@ def test_layers_do_not_share_their_gaussians(key):
 # A narrow kernel is a block of a wide one
 
 
-@pytest.mark.parametrize("shape", [(3, 8), (5, 7)])
-def test_narrow_draw_is_the_top_left_block_of_a_wide_one(shape):
-    """Also under vmap over keys."""
-    keys = jax.random.split(jax.random.key(0), 3)
+@pytest.mark.parametrize("shape", [(8, 2), (5, 7)])
+def test_narrow_draw_is_the_top_left_block_of_a_wide_one(key, shape):
+    wide, narrow = (rowwise_normal(key, size, jnp.float32) for size in ((24, 8), shape))
+    np.testing.assert_array_equal(narrow, wide[: shape[0], : shape[1]])
+
+
+def test_narrow_draw_is_a_block_under_vmap_over_keys(key):
+    keys = jax.random.split(key, 3)
     wide, narrow = (
-        jax.vmap(lambda key, shape=shape: rowwise_normal(key, shape, jnp.float32))(keys) for shape in ((8, 24), shape)
+        jax.vmap(lambda k, shape=shape: rowwise_normal(k, shape, jnp.float32))(keys) for shape in ((24, 8), (8, 2))
     )
-    np.testing.assert_array_equal(narrow, wide[:, : shape[0], : shape[1]])
-    np.testing.assert_array_equal(narrow[2], rowwise_normal(keys[2], shape, jnp.float32))
-    np.testing.assert_array_equal(wide[2], rowwise_normal(keys[2], (8, 24), jnp.float32))
+    np.testing.assert_array_equal(narrow, wide[:, :8, :2])
+    np.testing.assert_array_equal(wide[2], rowwise_normal(keys[2], (24, 8), jnp.float32))
 
 
 def test_one_draw_of_the_whole_matrix_has_no_such_block(key):
     """Control: what rowwise_normal is there for."""
-    wide, narrow = (jax.random.normal(key, shape) for shape in ((8, 24), (5, 7)))
+    wide, narrow = (jax.random.normal(key, shape) for shape in ((24, 8), (5, 7)))
     assert not np.array_equal(narrow, wide[:5, :7])
 
 
@@ -197,7 +200,7 @@ def test_rows_of_a_draw_are_independent_standard_gaussians(key):
 
 @presets
 def test_narrow_network_is_a_block_of_a_wide_one(key, name):
-    narrow, wide = (model_of(get(name), width).init(key, X)["params"] for width in ((8, 2, 4), (8, 24, 4)))
+    narrow, wide = (model_of(get(name), width).init(key, X)["params"] for width in ((8, 2), (24, 8)))
     for layer in LAYERS:
         small, large = narrow[layer]["kernel"], wide[layer]["kernel"]
         rows, columns = small.value.shape
@@ -220,7 +223,7 @@ def test_shifted_form_is_the_same_function_of_the_same_gaussians(name, t):
     model, shifted = (model_of(p, use_bias=True) for p in (parametrization, parametrization.shift(t)))
     features, moved = (m.apply(m.init(key, X), X, method="features") for m in (model, shifted))
     for ours, theirs in zip((*moved.h, moved.f), (*features.h, features.f), strict=True):
-        # Weights differ by two roundings each, sums of at most 25 terms by 25 more (a bound), over four layers.
+        # Weights differ by two roundings each, sums of at most 25 terms by 25 more (a bound), over three layers.
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=100 * EPS * np.abs(theirs).max())
 
 
@@ -242,7 +245,7 @@ def test_unboxed_parameters_and_scaling_have_one_structure():
     scaling = scaling_tree(variables)
     assert jax.tree.structure(scaling) == jax.tree.structure(params_of(variables))
     assert all(isinstance(leaf, ParamScaling) for leaf in jax.tree.leaves(scaling))
-    assert len(jax.tree.leaves(scaling)) == 8
+    assert len(jax.tree.leaves(scaling)) == 6
     assert all(is_boxed(leaf) for leaf in jax.tree.leaves(variables, is_leaf=is_boxed))
     assert scaling == scaling_tree(variables["params"]) == scaling_tree(freeze(variables)).unfreeze()
 

@@ -173,6 +173,7 @@ def test_inject_hyperparams_takes_momentum_and_schedules():
 
 def test_multi_steps_apply_the_mean_of_their_gradients():
     transform = optax.MultiSteps(sgd(SCALING, 0.1), every_k_schedule=3).gradient_transformation()
+    transform = optax.GradientTransformation(transform.init, jax.jit(transform.update))
     mean = jax.tree.map(lambda w, g, leaf: w - 0.1 * leaf.sgd_lr_mult * 2 * g, PARAMS, GRADIENTS, SCALING)
     assert_same(steps_of(transform, GRADIENTS, PARAMS, 3), mean)  # (1 + 2 + 3) / 3 = 2
     assert_same(steps_of(transform, GRADIENTS, PARAMS, 2), PARAMS, rtol=0)
@@ -542,10 +543,15 @@ def network(width: int):
 
 
 @functools.cache
+def gaussians(width: int, seed: int):
+    return draw(network(width)[1], seed)
+
+
+@functools.cache
 def first_gradients(parametrization: Parametrization, width: int, seed: int):
     program, reference = network(width)
     scaling = map_scaling(lambda leaf: parametrization.scales(leaf.role, leaf.fan_in, leaf.fan_out), reference)
-    params = draw(scaling, seed, std=lambda leaf: leaf.init_std)
+    params = jax.tree.map(lambda leaf, z: leaf.init_std * z, scaling, gaussians(width, seed))
     (_, features), gradients = program(params)
     return scaling, params, features, gradients
 
@@ -634,7 +640,7 @@ def test_scaled_epsilon_keeps_update_sizes_constant_in_width(preset):
 
 
 @presets
-@pytest.mark.parametrize("width", [32, 256])
+@pytest.mark.parametrize("width", [32, (32, 96, 16)])
 def test_decay_times_rate_does_not_scale(name, width):
     """With zero gradients every weight shrinks by 1 - rate * decay, whatever its layer and its width."""
     scaling = scaling_of(get(name), width)
@@ -646,5 +652,7 @@ def test_decay_times_rate_does_not_scale(name, width):
     shrunk = steps_of(coupled, zeros, params, 1)
     factors = [1 - 0.05 * scaling[layer]["kernel"].sgd_lr_mult for layer in LAYERS]
     for layer, factor in zip(LAYERS, factors, strict=True):
-        np.testing.assert_allclose(shrunk[layer]["kernel"], factor * params[layer]["kernel"], rtol=8 * EPS * width)
+        np.testing.assert_allclose(
+            shrunk[layer]["kernel"], factor * params[layer]["kernel"], rtol=0, atol=8 * EPS * 5 * 96
+        )
     assert abs(factors[-1] - 0.95) > 0.01

@@ -21,7 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from mupjax.activations import Activation
+from mupjax.activations import QUADRATURE_DEGREE, Activation
+from mupjax.dynamics._kernels import BLOCK_ELEMENTS
 from mupjax.dynamics._kernels import Kernels as Kernels
 from mupjax.dynamics._kernels import kernels as kernels
 from mupjax.dynamics._kernels import layer_weights as layer_weights
@@ -136,14 +137,25 @@ def train(
     )
 
 
-def estimate_bytes(task: Task, *, depth: int, num_steps: int, centred: bool, spec: TrajectorySpec | None = None) -> int:
-    """Estimate the memory of `train` before it starts: kernels of all layers, covariances or draws, the Trajectory."""
+def estimate_bytes(
+    task: Task,
+    *,
+    depth: int,
+    num_steps: int,
+    centred: bool = False,
+    num_draws: int = 256,
+    spec: TrajectorySpec | None = None,
+) -> int:
+    """Estimate the memory of `train` before it starts: kernels, quadrature, covariances or draws, the Trajectory."""
     spec = TrajectorySpec() if spec is None else spec
     inputs, records = task.num_inputs, len(spec.resolve_steps(num_steps))
-    kernels_held = (4 * depth + 6) * inputs**2
-    covariances = 0 if centred else (records + 4) * inputs**2
+    held = (4 * depth + 6) * inputs**2 + 4 * min(BLOCK_ELEMENTS, (inputs * QUADRATURE_DEGREE) ** 2)
+    if not centred:
+        held += (records + 4) * inputs**2
+    if not centred and task.loss == "cross_entropy":
+        held += 6 * num_draws * inputs * task.out_dim
     grams = 4 * len(spec.resolve_gram_steps(num_steps)) * depth * len(spec.resolve_gram_inputs(task)) ** 2
-    return 8 * (kernels_held + covariances + grams + records * inputs * task.out_dim)
+    return 8 * (held + grams + records * inputs * task.out_dim)
 
 
 def _apply(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
