@@ -161,7 +161,10 @@ def _infinite(
     if kind.kind == "feature":
         return None, "feature-learning limit: not computed"
     if kind.kind != "kernel":
-        return None, {"trivial": "trivial: stuck at initialisation", "unstable": "unstable: no limit"}[kind.kind]
+        return None, {
+            "trivial": "trivial: stuck at f = 0 for any fixed number of steps",
+            "unstable": "unstable: no limit",
+        }[kind.kind]
     try:
         limit = kernel_limit.train(
             task,

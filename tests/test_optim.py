@@ -342,7 +342,7 @@ LOSE = {
     "MultiSteps of plain sgd": ("sgd", lambda s, rate: optax.MultiSteps(optax.sgd(rate), 4).gradient_transformation()),
     "warm-up of plain sgd": ("sgd", lambda s, _: optax.sgd(optax.linear_schedule(0.0, 1.0, 10))),
 }
-WIDE = scaling_of(mup(base_width=8), 64)
+WIDE = {layer: scaling_of(mup(base_width=8), 64)[layer] for layer in ("layer_1", "layer_2", "readout")}
 
 
 @pytest.mark.parametrize("case", list(KEEP))
@@ -375,14 +375,14 @@ def test_check_raises_with_a_given_rule_too(case):
 
 
 def test_check_names_a_layer_that_a_mask_leaves_out():
-    mask = {layer: layer != "readout" for layer in LAYERS}
+    mask = {layer: layer != "readout" for layer in WIDE}
     with pytest.raises(ValueError, match=r"multiplier 0.125 of \['readout'\]\['kernel'\] relative to .*, got 1: is"):
         check_optimizer(chained(lambda s: optax.masked(scale_by_parametrization(s), mask)), WIDE)
 
 
 @pytest.mark.parametrize("frozen", ["layer_1", "layer_2", "readout"])
 def test_check_leaves_frozen_layers_out(frozen):
-    labels = {layer: "frozen" if layer == frozen else "trained" for layer in LAYERS}
+    labels = {layer: "frozen" if layer == frozen else "trained" for layer in WIDE}
 
     def frozen_sgd(trained):
         return lambda s, rate: optax.multi_transform(
@@ -471,13 +471,25 @@ def our_program(loss: str, name: str, base_width: int):
 
 
 def trained(program, transform, params, num_steps=10):
-    state, losses = transform.init(params), []
+    """Parameters after each step, and losses before each."""
+    state, trajectory, losses = transform.init(params), [], []
     for _ in range(num_steps):
         loss, gradients = program(params)
-        losses.append(loss)
         updates, state = transform.update(gradients, state, params)
         params = optax.apply_updates(params, updates)
-    return params, np.array(losses)
+        trajectory.append(params)
+        losses.append(loss)
+    return trajectory, np.array(losses)
+
+
+@functools.cache
+def initial_weights():
+    return draw(scaling_of(sp(base_width=WIDTH), WIDTH, OUTPUTS), 1, std=lambda leaf: leaf.init_std)
+
+
+@functools.cache
+def plainly_trained(loss: str, pair: str):
+    return trained(plain_program(loss), PAIRS[pair][1], initial_weights())
 
 
 def relative_difference(ours, theirs) -> float:
@@ -488,36 +500,28 @@ def relative_difference(ours, theirs) -> float:
 @pytest.mark.parametrize("loss", list(LOSSES))
 @pytest.mark.parametrize("pair", list(PAIRS))
 def test_at_the_base_width_ten_steps_equal_plain_flax_and_optax(name, loss, pair):
-    ours, plain = PAIRS[pair]
-    scaling = scaling_of(get(name, base_width=WIDTH), WIDTH, OUTPUTS)
-    params = draw(scaling, 1, std=lambda leaf: leaf.init_std)
-    expected, expected_losses = trained(plain_program(loss), plain, params)
+    ours = PAIRS[pair][0]
+    expected, expected_losses = plainly_trained(loss, pair)
     assert expected_losses[-1] < 0.7 * expected_losses[0]  # ten steps do something
-    got, losses = trained(our_program(loss, name, WIDTH), ours(scaling), params)
+    scaling, wide = (scaling_of(get(name, base_width=n0), WIDTH, OUTPUTS) for n0 in (WIDTH, WIDTH // 2))
+    assert [scaling[layer]["kernel"].init_std for layer in LAYERS] == [1.0, *[WIDTH**-0.5] * 3]
+    got, losses = trained(our_program(loss, name, WIDTH), ours(scaling), initial_weights())
     # Every multiplier is exactly 1 and the products are the same: equal to the last bit on the CPUs tried. 100 EPS is
     # for devices on which the two programs are fused differently: ten steps, ten roundings each.
-    assert relative_difference(got, expected) <= 100 * EPS
+    assert relative_difference(got[-1], expected[-1]) <= 100 * EPS
     np.testing.assert_allclose(losses, expected_losses, rtol=100 * EPS)
-    # Control, the same weights at twice the base width: parameters differ by 7 % to 31 % (measured).
-    wide = scaling_of(get(name, base_width=WIDTH // 2), WIDTH, OUTPUTS)
-    got, _ = trained(our_program(loss, name, WIDTH), ours(wide), params)
-    assert relative_difference(got, expected) > 0.03
+    # Control, the same weights at twice the base width: after three steps they differ by MEASURED.
+    got, _ = trained(our_program(loss, name, WIDTH), ours(wide), initial_weights(), num_steps=3)
+    assert relative_difference(got[-1], expected[2]) > 0.01
 
 
-@presets
-def test_at_the_base_width_outputs_and_initial_weights_are_the_plain_ones(name):
-    at_base, above = (scaling_of(get(name, base_width=n0), WIDTH, OUTPUTS) for n0 in (WIDTH, WIDTH // 2))
-    assert [at_base[layer]["kernel"].init_std for layer in LAYERS] == [1.0, *[WIDTH**-0.5] * 3]
-    params = draw(at_base, 1, std=lambda leaf: leaf.init_std)
+@pytest.mark.parametrize("name", ["sp", "mup"])
+def test_at_the_base_width_outputs_are_those_of_plain_flax_fed_xi_over_sqrt_d(name):
     model = MLP(WIDTH, 3, OUTPUTS, get(name, base_width=WIDTH))
-    f, plain = model.apply({"params": params}, XI), Plain().apply({"params": params}, XI / INPUT_DIM**0.5)
+    variables = {"params": initial_weights()}
+    f, plain = model.apply(variables, XI), Plain().apply(variables, XI / INPUT_DIM**0.5)
     np.testing.assert_allclose(f, plain, rtol=0, atol=100 * EPS * np.abs(plain).max())
-    undivided = Plain().apply({"params": params}, XI)
-    assert np.abs(undivided - plain).max() > 0.1  # control: the 1/sqrt(d) is seen
-    rates = [
-        (s[layer]["kernel"].sgd_lr_mult, s[layer]["kernel"].init_std) for s in (at_base, above) for layer in LAYERS
-    ]
-    assert rates[:4] != rates[4:]
+    assert np.abs(Plain().apply(variables, XI) - plain).max() > 0.1  # control: the 1/sqrt(d) is seen
 
 
 # Orders in width
@@ -525,7 +529,7 @@ def test_at_the_base_width_outputs_and_initial_weights_are_the_plain_ones(name):
 SAMPLES = np.random.default_rng(3).standard_normal((4, 8))
 SAMPLES = jnp.asarray(SAMPLES * (8**0.5 / np.linalg.norm(SAMPLES, axis=1, keepdims=True)), jnp.float32)
 VALUES = 5 * jnp.array([[1.0], [-1.0], [0.5], [-0.7]])  # above f_0, so that f - y varies little between draws
-WIDTHS = (64, 256, 1024)
+WIDTHS = {64: 8, 256: 8, 1024: 4}  # with the number of seeds: wide networks differ less
 
 
 @functools.cache
@@ -556,10 +560,10 @@ def first_gradients(parametrization: Parametrization, width: int, seed: int):
     return scaling, params, features, gradients
 
 
-def change_of_features(parametrization: Parametrization, optimizer, width: int, num_seeds=8) -> np.ndarray:
+def change_of_features(parametrization: Parametrization, optimizer, width: int) -> np.ndarray:
     """Root mean square of h_1 - h_0 for each layer, and of f_1 - f_0, over samples, coordinates and seeds."""
     squares = []
-    for seed in range(num_seeds):
+    for seed in range(WIDTHS[width]):
         scaling, params, before, gradients = first_gradients(parametrization, width, seed)
         transform = optimizer(scaling)
         updates, _ = transform.update(gradients, transform.init(params), params)
@@ -570,7 +574,7 @@ def change_of_features(parametrization: Parametrization, optimizer, width: int, 
 
 def slopes(parametrization: Parametrization, optimizer) -> np.ndarray:
     changes = [change_of_features(parametrization, optimizer, width) for width in WIDTHS]
-    return np.polyfit(np.log(WIDTHS), np.log(changes), 1)[0]
+    return np.polyfit(np.log(list(WIDTHS)), np.log(changes), 1)[0]
 
 
 def adam_step(scaling):
