@@ -226,7 +226,7 @@ def main() -> None:
         f"`python benchmarks/dense.py` on {machine()}; {versions('jax', 'jaxlib', 'flax', 'optax', 'torch', 'mup')}.",
         f"Depth {DEPTH}, tanh, muP, MSE, {INPUT_DIM} inputs, batch {BATCH_SIZE}, SGD, {RUNS} runs at once over "
         f"{jax.device_count()} devices; {arguments.repeats} repeats in turns, medians (least-greatest).",
-        f"Load average at the start: {load:.2f}; other work on the machine spoils these figures, PyTorch's most of all.",
+        f"Load average at the start: {load:.2f}; other work on the machine spoils figures, PyTorch's most.",
         f"PyTorch trains one run at a time with {torch.threads} threads, timed on one run and given per step and run."
         if torch.threads
         else "PyTorch with mup: not measured (not installed).",

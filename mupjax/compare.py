@@ -84,9 +84,9 @@ def compare(
     Example:
       >>> import numpy as np
       >>> task = Task(np.eye(4), np.ones((4, 1)))
-      >>> data = compare(task, parametrizations=("mup",), widths=(8, 16), depth=2, seeds=2, steps=3)
+      >>> data = compare(task, parametrizations=("mup",), widths=(8,), depth=2, seeds=2, steps=3)
       >>> dict(data.train_loss.sizes)
-      {'parametrization': 1, 'width': 3, 'seed': 2, 'step': 4}
+      {'parametrization': 1, 'width': 2, 'seed': 2, 'step': 4}
     """
     arguments = {k: v for k, v in locals().items() if k not in ("task", "progress")}
     presets = [parametrization.get(p, base_width=base_width) if isinstance(p, str) else p for p in parametrizations]

@@ -25,7 +25,7 @@ def finished(tmp_path_factory):
 def test_compare_leaves_table_store_report_and_figures(finished):
     out, done = finished
     assert done.returncode == 0, done.stderr
-    for word in ("sp", "ntp", "mup", "ip", "infinite", "feature-learning limit"):
+    for word in ("ntp", "mup", "infinite", "feature-learning limit"):
         assert word in done.stdout
     assert "width 16" in done.stderr  # the progress bar names the cell
     left = {path.name for path in out.iterdir()}

@@ -20,11 +20,11 @@ SMALL = dict(depth=2, seeds=2, steps=3)
 
 @pytest.fixture(scope="module")
 def small():
-    return mupjax.compare(TASK, parametrizations=("ntp", "mup", "ip"), widths=(8, (16, 4)), **SMALL)
+    return mupjax.compare(TASK, parametrizations=("ntp", "mup"), widths=(8, (16, 4)), **SMALL)
 
 
 def test_dataset_has_the_agreed_names_and_units(small):
-    assert list(small.parametrization.values) == ["ntp", "mup", "ip"]
+    assert list(small.parametrization.values) == ["ntp", "mup"]
     np.testing.assert_array_equal(small.width, [8.0, 16.0, np.inf])
     assert list(small.width_label.values) == ["8", "16x4", "infinite"]
     for name in (
@@ -39,9 +39,8 @@ def test_dataset_has_the_agreed_names_and_units(small):
         assert small[name].dims[:3] == ("parametrization", "width", "seed")
     for name in ("diversity_h", "diversity_x", "space_time_lambda_min_h", "space_time_lambda_min_x"):
         assert f"{name}_resolution" in small
-    not_computed = "feature-learning limit: not computed"  # ip with two hidden layers learns features too
-    assert list(small.limit.values) == ["kernel limit", not_computed, not_computed]
-    assert small.learning_rate.values.tolist() == [0.3, 1.0, 1.0]
+    assert list(small.limit.values) == ["kernel limit", "feature-learning limit: not computed"]
+    assert small.learning_rate.values.tolist() == [0.3, 1.0]
     assert {"version_jax", "version_mupjax", "arguments", "device"} <= small.attrs.keys()
 
 

@@ -250,8 +250,10 @@ def test_the_training_mean_is_subtracted_from_both_sets():
     raw = datasets.load("digits", standardize="none", scale="none")
     centred = datasets.load("digits", scale="none")
     mean = np.asarray(raw.x_train, dtype=np.float64).mean(axis=0)
-    np.testing.assert_allclose(centred.x_train, raw.x_train - mean, atol=2**-24)  # numbers below 1, rounded once
-    np.testing.assert_allclose(centred.x_test, raw.x_test - mean, atol=2**-24)
+    np.testing.assert_allclose(
+        centred.x_train, np.asarray(raw.x_train) - mean, atol=2**-24
+    )  # numbers below 1, rounded once
+    np.testing.assert_allclose(centred.x_test, np.asarray(raw.x_test) - mean, atol=2**-24)
     assert np.abs(np.asarray(centred.x_test).mean(axis=0)).max() > 0.01
 
 

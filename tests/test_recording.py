@@ -14,13 +14,13 @@ from mupjax.dynamics.recording import empty, keep, plan_stops, when
 
 
 def test_stops_are_the_union_of_all_wanted_steps_and_the_start():
-    stops = plan_stops({"loss": (2, 5, 9), "gram": [5, 7], "every third": range(3, 10, 3)}, num_steps=10)
+    stops = plan_stops({"loss": (2, 5, 9), "gram": [5, 7], "every third": range(3, 10, 3)})
     assert stops.step.tolist() == [0, 2, 3, 5, 6, 7, 9]
     assert stops.next_step.tolist() == [2, 3, 5, 6, 7, 9, 9]
 
 
 def test_slots_are_the_rows_of_every_recording():
-    stops = plan_stops({"loss": (2, 5, 9), "gram": [5, 7], "nothing": ()}, num_steps=10)
+    stops = plan_stops({"loss": (2, 5, 9), "gram": [5, 7], "nothing": ()})
     assert stops.step.tolist() == [0, 2, 5, 7, 9]
     assert stops.slots["loss"].tolist() == [-1, 0, 1, -1, 2]
     assert stops.slots["gram"].tolist() == [-1, -1, 0, 1, -1]
@@ -28,7 +28,7 @@ def test_slots_are_the_rows_of_every_recording():
 
 
 def test_a_plan_without_wishes_still_visits_the_start():
-    stops = plan_stops({}, num_steps=10)
+    stops = plan_stops({})
     assert (stops.step.tolist(), stops.next_step.tolist(), stops.slots) == ([0], [0], {})
 
 
@@ -36,7 +36,7 @@ def test_a_plan_without_wishes_still_visits_the_start():
 def test_every_recording_finds_its_steps_in_order(seed):
     rng = np.random.default_rng(seed)
     wanted = {name: sorted(rng.choice(30, rng.integers(1, 10), replace=False).tolist()) for name in "abc"}
-    stops = plan_stops(wanted, num_steps=30)
+    stops = plan_stops(wanted)
     for name, steps in wanted.items():
         visited = stops.slots[name] >= 0
         assert stops.step[visited].tolist() == steps
@@ -54,7 +54,7 @@ START = np.array([1.0, -2.0, 3.0], np.float32)
 
 def record(start, slots=None, on_square=lambda: None):
     """Final state with the kept squares, and norms at every stop; `on_square` is called when a square is computed."""
-    stops = plan_stops(WANTED, NUM_STEPS)
+    stops = plan_stops(WANTED)
     stops = stops if slots is None else stops._replace(slots=slots)
 
     def square(z):
@@ -132,7 +132,7 @@ def test_slots_of_the_plan_stay_branches_under_vmap_and_slots_of_a_run_do_not():
     lazy = primitives(jax.make_jaxpr(jax.vmap(record))(starts).jaxpr)
     assert [name for name, _ in lazy].count("cond") == 2
     assert not [rank for name, rank in lazy if name == "select_n" and rank]
-    slots = {name: jnp.stack([rows, rows]) for name, rows in plan_stops(WANTED, NUM_STEPS).slots.items()}
+    slots = {name: jnp.stack([rows, rows]) for name, rows in plan_stops(WANTED).slots.items()}
     eager = primitives(jax.make_jaxpr(jax.vmap(record))(starts, slots).jaxpr)
     assert [name for name, _ in eager].count("cond") == 0
     assert [rank for name, rank in eager if name == "select_n" and rank]

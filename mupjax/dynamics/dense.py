@@ -56,7 +56,10 @@ class Bytes(NamedTuple):
 
 
 class Observer(NamedTuple):
-    """A function of (State, Batch) that returns an array, called at steps 0, every, 2 every, ..."""
+    """A function of (State, Batch) that returns arrays, called at steps 0, every, 2 every, ...
+
+    What it returns is stored in the program's own precision (float32, or float64 under x64).
+    """
 
     observe: Callable[[State, Batch], Any]
     every: int = 1
@@ -172,8 +175,8 @@ def estimate_bytes(
 ) -> Bytes:
     """Estimate the memory of one run before it starts, from shapes alone.
 
-    Counts parameters five times (now, initial, gradient, momentum, update), the activations of a batch and of an
-    evaluation, the recorded features and the Trajectory. Arguments as in `train`.
+    Counts parameters four times (now, next, gradient, and the momentum or the initial ones), the activations of a batch
+    and of an evaluation, the recorded features and the Trajectory. Arguments as in `train`.
     """
     spec = TrajectorySpec() if spec is None else spec
     widths = hidden_widths(width, depth)
@@ -181,13 +184,13 @@ def estimate_bytes(
     sizes = [task.input_dim, *widths, task.out_dim]
     parameters = sum(fan_in * fan_out for fan_in, fan_out in pairwise(sizes))
     batch = task.num_train if batch_size is None else batch_size
-    activations_held = (4 * batch + 2 * task.num_inputs) * sum(sizes)
+    activations_held = batch * sum(sizes) + 2 * task.num_inputs * max(sizes)  # an evaluation keeps two layers at a time
     grams, snapshots = len(spec.resolve_gram_inputs(task)), len({0, *spec.resolve_gram_steps(num_steps)})
     features = snapshots * grams * sum(widths) * len(spec.grams)
     result = len(spec.resolve_steps(num_steps)) * (2 + task.num_inputs * task.out_dim) * item
     result += 2 * len(spec.grams) * snapshots * depth * grams**2 * 8
-    contraction = 2 * snapshots * grams * max(widths) * 8  # one layer at a time, both factors in float64
-    return Bytes(working=(5 * parameters + activations_held + features) * item + contraction, result=result)
+    contraction = 2 * snapshots * grams * max(widths) * 8 if spec.grams else 0  # a layer at a time, in float64
+    return Bytes(working=(4 * parameters + activations_held + features) * item + contraction, result=result)
 
 
 _STATIC = (
@@ -271,7 +274,7 @@ def _train(
     eval_inputs = spec.resolve_eval_inputs(task)
     wanted: dict[str, Any] = {"evaluate": steps, "grams": sorted({0, *gram_steps}) if gram_steps else ()}
     wanted |= {f"observe {name}": range(0, num_steps + 1, observer.every) for name, observer in observers}
-    stops = plan_stops(wanted, num_steps)
+    stops = plan_stops(wanted)
 
     def evaluate(params: Any) -> tuple[Any, Any, jax.Array]:
         f = features(params, inputs).f - f_0

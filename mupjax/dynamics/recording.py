@@ -23,11 +23,11 @@ class Stops(NamedTuple):
     slots: dict[str, Any]
 
 
-def plan_stops(wanted: Mapping[str, Sequence[int]], num_steps: int) -> Stops:
+def plan_stops(wanted: Mapping[str, Sequence[int]]) -> Stops:
     """Return the union of all wanted steps (0 always) with each recording's row at every stop.
 
     Example:
-      >>> plan_stops({"loss": (0, 2), "gram": (2,)}, num_steps=4).slots["gram"]
+      >>> plan_stops({"loss": (0, 2), "gram": (2,)}).slots["gram"]
       array([-1,  0], dtype=int32)
     """
     step = np.array(sorted({0}.union(*wanted.values())), np.int32)
@@ -52,10 +52,11 @@ def keep(buffer: Any, slot: jax.Array, make: Callable[[], Any]) -> Any:
     """Return the buffer with `make()` written into row `slot`, or the buffer as it is for slot -1."""
 
     def write(rows: Any) -> Any:
-        return jax.tree.map(lambda whole, new: whole.at[slot].set(new), rows, make())
+        return jax.tree.map(lambda whole, new: whole.at[slot].set(new.astype(whole.dtype)), rows, make())
 
     return lax.cond(slot >= 0, write, lambda rows: rows, buffer)
 
 
 def _zeros(shapes: Any) -> Any:
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    # float64 results (a Gram's) are stored in the program's own precision: the buffers are its arrays.
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype)), shapes)
