@@ -12,7 +12,7 @@ demo: install
 	$(BIN)/mupjax compare --out results/demo
 
 test: install lint
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: install
 	$(BIN)/ruff check .

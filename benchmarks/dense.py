@@ -40,8 +40,9 @@ STEPS = {64: 800, 128: 300, 256: 100, 512: 32, 1024: 12}
 TORCH_STEPS = {64: 300, 128: 300, 256: 150, 512: 80, 1024: 25}
 RATE_GOALS = {64: 0.45, 128: 0.72, 256: 0.85, 512: 0.81}
 SPEED_UP_GOALS = {64: 10.0, 128: 5.9, 256: 2.8, 512: 1.8}
-SQUARE = 2048  # side of the matrices whose product gives the matrix rate
-TANH_SHAPE = (64, 256)
+SQUARE, PRODUCTS = 2048, 8  # side of BLAS's square matrices (a core of XLA's: half of it), and how many XLA multiplies
+TANH_SHAPE, TANH_CALLS = (64, 256), 2000
+STREAM_BYTES = 1 << 29  # read and written by a core to measure its bandwidth
 
 
 def sizes(width: int) -> list[int]:
@@ -107,9 +108,13 @@ class Bound:
         generator = np.random.default_rng(0)
         self.square = generator.standard_normal((SQUARE, SQUARE)).astype(np.float32)
         rotation = np.linalg.qr(generator.standard_normal((SQUARE // 2, SQUARE // 2)))[0].astype(np.float32)
-        self.products = on_every_core(lambda a: jnp.matmul(a, rotation, precision="highest"), rotation, 8)
-        self.tanh = on_every_core(jnp.tanh, generator.standard_normal(TANH_SHAPE), 2000)
-        self.streams = {w: on_every_core(lambda a: a * 0.999, np.ones(num_parameters(w)), 64) for w in widths}
+        self.products = on_every_core(lambda a: jnp.matmul(a, rotation, precision="highest"), rotation, PRODUCTS)
+        self.tanh = on_every_core(jnp.tanh, generator.standard_normal(TANH_SHAPE), TANH_CALLS)
+        self.passes = {w: -(-STREAM_BYTES // (8 * num_parameters(w))) for w in widths}
+        self.streams = {
+            w: on_every_core(lambda a: a * 0.999, np.ones(num_parameters(w)), passes)
+            for w, passes in self.passes.items()
+        }
         self.samples: dict[str, list[float]] = defaultdict(list)
 
     def measure(self) -> None:
@@ -117,10 +122,11 @@ class Bound:
         start = time.perf_counter()
         self.square @ self.square
         self.samples["BLAS"].append(2 * SQUARE**3 / (time.perf_counter() - start))
-        self.samples["XLA"].append(cores * 8 * 2 * (SQUARE // 2) ** 3 / seconds(*self.products))
-        self.samples["tanh"].append(cores * 2000 * np.prod(TANH_SHAPE) / seconds(*self.tanh))
+        self.samples["XLA"].append(cores * PRODUCTS * 2 * (SQUARE // 2) ** 3 / seconds(*self.products))
+        self.samples["tanh"].append(cores * TANH_CALLS * np.prod(TANH_SHAPE) / seconds(*self.tanh))
         for width, stream in self.streams.items():
-            self.samples[f"stream {width}"].append(cores * 64 * 8 * num_parameters(width) / seconds(*stream))
+            moved = self.passes[width] * 8 * num_parameters(width)
+            self.samples[f"stream {width}"].append(cores * moved / seconds(*stream))
 
     def matrix_rate(self) -> float:
         return max(median(self.samples["BLAS"]), median(self.samples["XLA"]))

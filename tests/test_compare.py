@@ -18,11 +18,12 @@ TASK = Task(np.eye(4), np.array([[1.0], [-1.0], [1.0], [-1.0]]), np.eye(4)[:2], 
 SMALL = dict(depth=2, seeds=2, steps=3)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def small():
     return mupjax.compare(TASK, parametrizations=("ntp", "mup"), widths=(8, (16, 4)), **SMALL)
 
 
+@pytest.mark.xdist_group("small comparison")
 def test_dataset_has_the_agreed_names_and_units(small):
     assert list(small.parametrization.values) == ["ntp", "mup"]
     np.testing.assert_array_equal(small.width, [8.0, 16.0, np.inf])
@@ -51,6 +52,7 @@ def test_deep_ip_is_called_trivial():
     assert np.isnan(data.train_loss.sel(width=np.inf)).all()
 
 
+@pytest.mark.xdist_group("small comparison")
 def test_finite_rows_are_dense_training_with_the_runs_own_keys(small):
     keys = jnp.stack([sweep.run_key(jax.random.key(0), seed, (16, 4)) for seed in range(2)])
     for seed in range(2):
@@ -62,6 +64,7 @@ def test_finite_rows_are_dense_training_with_the_runs_own_keys(small):
         np.testing.assert_allclose(row.h_gram, run.h_gram, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.xdist_group("small comparison")
 def test_infinite_row_is_the_kernel_limit(small):
     limit = kernel_limit.train(TASK, mupjax.ntp(), depth=2, learning_rate=0.3, num_steps=3, centred=True)
     row = small.sel(parametrization="ntp", width=np.inf)
@@ -71,6 +74,7 @@ def test_infinite_row_is_the_kernel_limit(small):
     assert (np.abs(row.space_time_lambda_min_h) <= row.space_time_lambda_min_h_resolution).all()
 
 
+@pytest.mark.xdist_group("small comparison")
 def test_parametrizations_share_their_gaussians(small):
     """At step 0 muP and NTP have the same first-layer Gaussians, and so the same first Gram matrix."""
     at_start = small.h_gram.isel(gram_step=0, layer=0, width=0)

@@ -336,6 +336,8 @@ def test_float64_numpy_inputs_are_cast_without_x64(key):
     variables = model.init(key, X.astype(np.float64))  # warnings are errors: no draw asks for float64
     jax.tree.map(np.testing.assert_array_equal, variables, model.init(key, X))
     assert model.apply(variables, X.astype(np.float64)).dtype == jnp.float32
+    layer = Dense(24, "input", mup())
+    assert params_of(layer.init(key, X.astype(np.float64)))["kernel"].dtype == jnp.float32
 
 
 def test_float64_inputs_give_float64_parameters_and_outputs(key):
