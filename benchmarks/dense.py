@@ -110,10 +110,10 @@ class Bound:
         rotation = np.linalg.qr(generator.standard_normal((SQUARE // 2, SQUARE // 2)))[0].astype(np.float32)
         self.products = on_every_core(lambda a: jnp.matmul(a, rotation, precision="highest"), rotation, PRODUCTS)
         self.tanh = on_every_core(jnp.tanh, generator.standard_normal(TANH_SHAPE), TANH_CALLS)
-        self.passes = {w: -(-STREAM_BYTES // (8 * num_parameters(w))) for w in widths}
+        self.passes = {width: -(-STREAM_BYTES // (8 * num_parameters(width))) for width in widths}
         self.streams = {
-            w: on_every_core(lambda a: a * 0.999, np.ones(num_parameters(w)), passes)
-            for w, passes in self.passes.items()
+            width: on_every_core(lambda a: a * 0.999, np.ones(num_parameters(width)), passes)
+            for width, passes in self.passes.items()
         }
         self.samples: dict[str, list[float]] = defaultdict(list)
 
@@ -149,7 +149,7 @@ class Bound:
 
 
 class Torch:
-    """The PyTorch loop in its own process, or nothing where PyTorch or mup is not installed."""
+    """The PyTorch loop in its own process, or nothing where PyTorch or mup is missing."""
 
     def __init__(self) -> None:
         self.process = None
@@ -159,7 +159,11 @@ class Torch:
             command = [sys.executable, str(script), *map(str, (DEPTH, INPUT_DIM, BATCH_SIZE, NUM_TRAIN))]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
             self.process = subprocess.Popen(command, **pipes)
-            self.threads = int(self.process.stdout.readline().split()[1])
+            ready = self.process.stdout.readline()
+            if ready:
+                self.threads = int(ready.split()[1])
+            else:  # PyTorch does not load; its own words are on stderr
+                self.process = None
 
     def milliseconds(self, width: int) -> float | None:
         if self.process is None:
@@ -235,7 +239,7 @@ def main() -> None:
         f"Load average at the start: {load:.2f}; other work on the machine spoils figures, PyTorch's most.",
         f"PyTorch trains one run at a time with {torch.threads} threads, timed on one run and given per step and run."
         if torch.threads
-        else "PyTorch with mup: not measured (not installed).",
+        else "PyTorch with mup: not measured.",
         bound.describe(),
         "",
         "Milliseconds per step and run; set-up is initial weights and both evaluations, per run.",

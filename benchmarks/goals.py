@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-HEADER = "# Results of the benchmarks\n\nEach benchmark adds a section here when it runs; the newest is last.\n"
+HEADER = "# Results of the benchmarks\n"
 
 
 def goal(what: str, figure: float | None, text: str, met: bool) -> str:

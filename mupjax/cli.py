@@ -25,9 +25,12 @@ def main() -> None:
         app()
     except (ValueError, TypeError, ImportError, OSError) as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        print("mupjax: interrupted; nothing half-written is left.", file=sys.stderr)
-        sys.exit(130)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        _fail(
+            "Expected the runs to fit the machine's memory; take fewer seeds, inputs or units, or a lower --memory-gb."
+        )
 
 
 @app.callback(invoke_without_command=True)
@@ -102,7 +105,6 @@ def compare(
     memory_gb: Annotated[float, typer.Option(help="Refuse runs that need more.", rich_help_panel=TRAINING)] = 8.0,
 ) -> None:
     """Train networks of several parametrizations and widths beside their infinite-width limit, and compare."""
-    chosen = {k: v for k, v in locals().items() if k not in ("out", "data_dir", "memory_gb")}
     settings = {
         "parametrizations": _names(parametrizations),
         "widths": _widths(widths),
@@ -134,7 +136,8 @@ def compare(
     from mupjax.compare import compare as run_comparison
     from mupjax.results import arguments_json
 
-    arguments = arguments_json(chosen)
+    chosen = {"dataset": dataset, **settings, **task_settings}
+    arguments = arguments_json({name: value for name, value in chosen.items() if name != "data_dir"})
     finished = store.check_directory(out, arguments) if out else None
     if finished:
         print(f"{finished} holds this comparison already; writing its report and figures anew.")

@@ -21,6 +21,7 @@ from mupjax.trajectory import Trajectory, TrajectorySpec
 
 DEFAULT_LEARNING_RATES = {"ntp": 0.3}
 MAX_RECORDED_STEPS = 200
+_BATCHES, _DRAWS = 2**32 - 2, 2**32 - 1  # tags of keys, out of the way of seeds
 
 
 class _Settings(NamedTuple):
@@ -68,7 +69,7 @@ def compare(
       batch_size: inputs a step sees; None is the full batch. All networks and limits see the same batches.
       momentum: of SGD, in [0, 1).
       centred: train and report f - f_0.
-      base_width: the width at which every parametrization is the standard network.
+      base_width: the width at which parametrizations given by name are the standard network.
       key: seed of the random keys.
       memory_gb: what the largest cell may take; a larger one is refused before anything runs.
       progress: show a progress bar with the current cell.
@@ -91,16 +92,20 @@ def compare(
     arguments = {k: v for k, v in locals().items() if k not in ("task", "progress")}
     presets = [parametrization.get(p, base_width=base_width) if isinstance(p, str) else p for p in parametrizations]
     names = [p.name for p in presets]
+    widths = [tuple(w) if isinstance(w, list) else w for w in widths]
     _check_grid(names, widths, depth, seeds, steps)
     rates = _learning_rates(learning_rate, names)
     stride = -(-steps // MAX_RECORDED_STEPS)
+    base = jax.random.key(key)
     settings = _Settings(
-        key=jax.random.key(key),
+        key=base,
         depth=depth,
         activation=activations.get(activation),
         steps=steps,
         centred=centred,
-        batches=None if batch_size is None else batch_order(jax.random.key(key), task.num_train, batch_size, steps),
+        batches=None
+        if batch_size is None
+        else batch_order(jax.random.fold_in(base, _BATCHES), task.num_train, batch_size, steps),
         momentum=momentum,
         spec=TrajectorySpec(steps=tuple(sorted({*range(0, steps + 1, stride), steps}))),
     )
@@ -162,7 +167,7 @@ def _infinite(
         return None, "feature-learning limit: not computed"
     if kind.kind != "kernel":
         return None, {
-            "trivial": "trivial: stuck at f = 0 for any fixed number of steps",
+            "trivial": "trivial: f stays at its start for any fixed number of steps",
             "unstable": "unstable: no limit",
         }[kind.kind]
     try:
@@ -174,7 +179,7 @@ def _infinite(
             learning_rate=rate,
             num_steps=settings.steps,
             centred=settings.centred,
-            key=settings.key,
+            key=jax.random.fold_in(settings.key, _DRAWS),
             batches=settings.batches,
             momentum=settings.momentum,
             spec=settings.spec,
@@ -218,9 +223,10 @@ def _check_memory(task, classes, widths, seeds, settings: _Settings, memory_gb: 
     if not memory_gb > 0:
         raise ValueError(f"Expected `memory_gb` to be positive, got memory_gb={memory_gb!r}.")
     at_once = min(jax.device_count(), seeds) if jax.default_backend() == "cpu" else seeds
+    batch_size = None if settings.batches is None else settings.batches.shape[1]
     for width in widths:
         one = dense.estimate_bytes(
-            task, width=width, depth=settings.depth, num_steps=settings.steps, spec=settings.spec
+            task, width=width, depth=settings.depth, num_steps=settings.steps, batch_size=batch_size, spec=settings.spec
         )
         need = (one.working * at_once + one.result * seeds * 2) / 1e9
         if need > memory_gb:

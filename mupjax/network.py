@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, ArrayLike, Float
 
@@ -194,6 +195,7 @@ def hidden_widths(width: Any, depth: int) -> tuple[int, ...]:
     widths = tuple(width) if isinstance(width, tuple | list) else (width,) * depth
     if len(widths) != depth:
         raise ValueError(f"Expected `width` to name one width for each of {depth} layers, got width={width!r}.")
+    widths = tuple(int(one) if isinstance(one, np.integer) else one for one in widths)
     for one in widths:
         _check_positive("width", one)
     return widths

@@ -46,7 +46,9 @@ class ParamScaling:
       init_std: the standard deviation of the stored `w` at initialisation.
       sgd_lr_mult: what SGD's learning rate for the stored `w` is multiplied by.
       adam_lr_mult: what Adam's learning rate for the stored `w` is multiplied by.
-      adam_epsilon_mult: what Adam's epsilon is multiplied by: the order in width of the gradient of the stored `w`.
+      adam_epsilon_mult: what Adam's epsilon is multiplied by: the order in width of the gradient of the stored `w`
+        once the readout carries it. It is that from the start where forward and backward sizes are preserved; under
+        ip the first gradients are smaller by n^-1/2 for every hidden product on the way.
     """
 
     role: Role
@@ -227,7 +229,7 @@ def mup(*, base_width: int = 1, bias_std: float = 0.0) -> Parametrization:
 
     The one stable choice in which every layer learns features at infinite width (Yang & Hu 2021, Sec. 5). Adam's rates
     are :math:`\eta` (1, 1/n, 1/n): an entry of Adam's update has size 1, a product over fan_in aligned entries has size
-    fan_in, and h must move by O(1) (Yang et al. 2022, arXiv:2203.03466, Table 8).
+    fan_in, and h must move by O(1) (Yang et al. 2022, arXiv:2203.03466, Table 3).
     """
     b, c, adam_c = PerRole(0.0, 0.5, 1.0), PerRole(-1.0, 0.0, 1.0, bias=-1.0), PerRole(0.0, 1.0, 1.0)
     return Parametrization("mup", ZERO, b, c, adam_c, base_width, spectral=True, bias_std=bias_std)

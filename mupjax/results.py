@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import platform
@@ -104,8 +105,16 @@ def dataset(
 
 
 def arguments_json(arguments: Mapping[str, Any]) -> str:
-    """Return arguments as canonical JSON, the same for the same comparison; functions and objects by their repr."""
-    return json.dumps(arguments, sort_keys=True, default=lambda value: getattr(value, "name", repr(value)))
+    """Return arguments as canonical JSON, equal for equal comparisons: records field by field, functions by name."""
+
+    def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        if callable(value):
+            return f"{value.__module__}.{value.__qualname__}"
+        return value.item() if isinstance(value, np.generic) else repr(value)
+
+    return json.dumps(arguments, sort_keys=True, default=plain)
 
 
 def versions() -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 Loss = Literal["mse", "cross_entropy"]
@@ -163,6 +164,26 @@ def batch_order(key: jax.Array, num_inputs: int, batch_size: int, num_steps: int
     orders = jax.vmap(lambda k: jax.random.permutation(k, num_inputs))(jax.random.split(key, epochs))
     batches = orders[:, : per_epoch * batch_size].reshape(-1, batch_size)
     return batches[:num_steps].astype(jnp.int32)
+
+
+def check_batches(batches: Any, num_steps: int, num_train: int) -> None:
+    """Check what every dynamics takes as `batches=`; the values of a tracer are not looked at.
+
+    Raises:
+      ValueError: for a shape other than [num_steps, B] with B >= 1, or indices outside 0..num_train - 1.
+      TypeError: for indices that are not integers.
+    """
+    if batches is None:
+        return
+    traced = isinstance(batches, Tracer)
+    array = batches if traced else np.asarray(batches)
+    if array.ndim != 2 or array.shape[0] != num_steps or not array.shape[1]:
+        raise ValueError(f"Expected `batches` to have shape [{num_steps}, B], got shape {array.shape}.")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise TypeError(f"Expected `batches` to hold integer indices, got dtype {array.dtype}.")
+    if not traced and (array.min() < 0 or array.max() >= num_train):
+        wrong = array.min() if array.min() < 0 else array.max()
+        raise ValueError(f"Expected `batches` to index 0..{num_train - 1}, got {wrong}.")
 
 
 def _inputs(name: str, values: Any) -> jax.Array:

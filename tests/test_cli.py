@@ -34,7 +34,7 @@ def test_compare_leaves_table_store_report_and_figures(finished):
     assert any(name.endswith(".png") for name in left)
     assert not any(name.startswith(".") for name in left)
     data = store.read(out / "results.zarr")
-    assert json.loads(data.attrs["arguments"])["widths"] == "8,16"
+    assert json.loads(data.attrs["arguments"])["widths"] == [8, 16]
 
 
 def test_the_same_command_resumes_and_another_is_refused(finished):

@@ -66,6 +66,21 @@ store.write(pickle.load(sys.stdin.buffer), sys.argv[1])
     assert store.read(tmp_path / "results.zarr").attrs["complete"]
 
 
+@pytest.mark.parametrize("harm", ["torn", "missing"])
+def test_a_harmed_chunk_is_named(dataset, tmp_path, harm):
+    """zarr alone would fail in its decompressor for the one, and read fill values for the other."""
+    path = store.write(dataset, tmp_path)
+    chunk = path / "loss" / "c" / "0" / "0"
+    if harm == "torn":
+        chunk.write_bytes(chunk.read_bytes()[:-3])
+    else:
+        chunk.unlink()
+    with pytest.raises(ValueError, match=rf"loss/c/0/0 {harm}"):
+        store.read(path)
+    with pytest.raises(ValueError, match=rf"loss/c/0/0 {harm}"):
+        store.check_directory(tmp_path, ARGUMENTS)
+
+
 def test_foreign_and_interrupted_stores_are_refused(dataset, tmp_path):
     dataset.drop_vars("width_label").to_zarr(tmp_path / "results.zarr", consolidated=False)  # no `complete`
     with pytest.raises(ValueError, match="writing was interrupted"):

@@ -26,7 +26,7 @@ from mupjax.dynamics.recording import Stops, empty, keep, plan_stops, when
 from mupjax.gram import gram
 from mupjax.network import MLP, Features, hidden_widths, scaling_tree
 from mupjax.parametrization import Parametrization
-from mupjax.task import Loss, Task
+from mupjax.task import Loss, Task, check_batches
 from mupjax.trajectory import Trajectory, TrajectorySpec
 
 
@@ -131,7 +131,7 @@ def train(
     widths = hidden_widths(width, depth)
     if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 1:
         raise ValueError(f"Expected `num_steps` to be a positive int, got num_steps={num_steps!r}.")
-    _check_batches(batches, num_steps, task.num_train)
+    check_batches(batches, num_steps, task.num_train)
     if optimizer is not None and (momentum or nesterov or weight_decay):
         raise ValueError("Expected `momentum`, `nesterov`, `weight_decay` inside `optimizer` where one is given.")
     if not callable(learning_rate) and not isinstance(learning_rate, Tracer) and not 0 <= learning_rate < math.inf:
@@ -145,11 +145,14 @@ def train(
         for name, observer in (observers or {}).items()
     }
     model = MLP(widths, depth, task.out_dim, parametrization, activations.get(activation))
+    for name, observer in named.items():
+        if observer.every < 1:
+            raise ValueError(f"Expected `every` of observer '{name}' to be at least 1, got every={observer.every}.")
     return _train(
         task,
         _initial(model, key, task.x_train[:1]),
         None if schedule is not None else jnp.asarray(learning_rate, task.x_train.dtype),
-        batches,
+        None if batches is None else jnp.asarray(batches),
         model=model,
         schedule=schedule,
         num_steps=num_steps,
@@ -328,16 +331,3 @@ def _grams(features: Mapping[str, tuple[jax.Array, ...]], keep_initial: bool) ->
         initial = [jnp.broadcast_to(z[0], z_now.shape) for z, z_now in zip(layers, now, strict=True)]
         grams[f"{name}_cross_gram"] = jnp.stack([gram(*pair) for pair in zip(now, initial, strict=True)], axis=1)
     return grams
-
-
-def _check_batches(batches: Any, num_steps: int, num_train: int) -> None:
-    if batches is None:
-        return
-    if batches.ndim != 2 or batches.shape[0] != num_steps:
-        raise ValueError(f"Expected `batches` to have shape [{num_steps}, B], got shape {batches.shape}.")
-    if not jnp.issubdtype(batches.dtype, jnp.integer):
-        raise TypeError(f"Expected `batches` to hold integer indices, got dtype {batches.dtype}.")
-    if not isinstance(batches, Tracer):
-        low, high = int(batches.min()), int(batches.max())
-        if low < 0 or high >= num_train:
-            raise ValueError(f"Expected `batches` to index 0..{num_train - 1}, got {low if low < 0 else high}.")

@@ -27,7 +27,7 @@ from mupjax.dynamics._kernels import Kernels as Kernels
 from mupjax.dynamics._kernels import kernels as kernels
 from mupjax.dynamics._kernels import layer_weights as layer_weights
 from mupjax.parametrization import Parametrization
-from mupjax.task import Task
+from mupjax.task import Task, check_batches
 from mupjax.trajectory import Trajectory, TrajectorySpec
 
 
@@ -283,12 +283,5 @@ def _check(
     rates = np.broadcast_to(rates, num_steps)
     if batches is None:
         return rates, None
-    batches = np.asarray(batches)
-    if batches.ndim != 2 or batches.shape[0] != num_steps or not batches.shape[1]:
-        raise ValueError(f"Expected `batches` to have shape [{num_steps}, B], got shape {batches.shape}.")
-    if not np.issubdtype(batches.dtype, np.integer):
-        raise TypeError(f"Expected `batches` to hold integer indices, got dtype {batches.dtype}.")
-    if batches.min() < 0 or batches.max() >= task.num_train:
-        wrong = batches.min() if batches.min() < 0 else batches.max()
-        raise ValueError(f"Expected `batches` to index 0..{task.num_train - 1}, got {wrong}.")
-    return rates, batches
+    check_batches(batches, num_steps, task.num_train)
+    return rates, np.asarray(batches)
