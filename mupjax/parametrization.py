@@ -162,8 +162,8 @@ class Parametrization:
             aspect = fan_out / fan_in
             init_std = init_std * ((1 + aspect - abs(1 - aspect)) / 2) ** 0.5  # min(1, aspect), also for tracers
             sgd_lr_mult = aspect * (fan_out / n0) ** -(2 * a + c) / multiplier**2
-        # Backward vectors have the readout's size in every layer (Theta(1) factors apart), so dLoss/dW does too; the
-        # readout's own gradient is x^L chi = Theta(1).
+        # Where sizes are preserved through the layers, backward vectors have the readout's, so dLoss/dW does too; the
+        # readout's own gradient is x^L chi = Theta(1). (ip's first gradients are smaller still: see ParamScaling.)
         gradient = 1.0 if role in ("output", "output_bias") else (fan_out / n0) ** -self.v.output
         return ParamScaling(
             role=role,
@@ -239,7 +239,9 @@ def ip(*, base_width: int = 1, bias_std: float = 0.0) -> Parametrization:
     r"""Integrable (mean-field) parametrization: muP with hidden variances 1/n^2 instead of 1/n.
 
     With four or more weight layers it is stuck at f = 0 for any fixed number of steps as n grows (Hajjar, Chizat &
-    Giraud 2021, arXiv:2110.15596, Thm 2); a finite network escapes after a number of steps that grows with n.
+    Giraud 2021, arXiv:2110.15596, Thm 2); a finite network escapes after a number of steps that grows with n. Adam's
+    rates are muP's; what is small at initialisation stays small in Adam's first step (three hidden layers: h^3 and f
+    move by n^-1/2, a figure of tests/test_optim.py).
     """
     b, c, adam_c = PerRole(0.0, 1.0, 1.0), PerRole(-1.0, 0.0, 1.0, bias=-1.0), PerRole(0.0, 1.0, 1.0)
     return Parametrization("ip", ZERO, b, c, adam_c, base_width, spectral=True, bias_std=bias_std)
