@@ -49,7 +49,7 @@ def slope(widths: np.ndarray, values: np.ndarray) -> tuple[float, float]:
 
 def verdicts(data) -> list[dict]:
     """Judge each claim from the Dataset alone."""
-    last = data.isel(gram_step=-1, layer=-1).transpose("parametrization", "width", "seed")
+    last = data.isel(gram_step=-1, layer=-1).transpose("parametrization", "width", "seed", ...)
     change = last.feature_change_h
     joint = np.maximum(last.space_time_lambda_min_h, last.space_time_lambda_min_h_resolution)
     rows = []
