@@ -2,7 +2,7 @@
 
     python benchmarks/dense.py [--widths 64,128] [--repeats 5]
 
-Everything is measured in one run, in turns: 32 runs at once through `sweep.map_runs` and `dynamics.dense.train` with
+Everything is measured in one run, in turns: 32 runs at once through `map_runs` and `dynamics.dense.train` with
 one XLA device a core; a PyTorch loop, one run after the other; and what the machine can do at best, from its matrix
 rate, its bandwidth and its tanh rate. The goals for speed are the figures of a first trial of the same layout.
 """
@@ -26,9 +26,9 @@ import numpy as np
 from goals import at_least, goal, machine, report, versions
 from jax import lax
 
-from mupjax import sweep
 from mupjax.dynamics import dense
 from mupjax.parametrization import mup
+from mupjax.runs import map_runs, run_key
 from mupjax.task import Task, batch_order
 from mupjax.trajectory import TrajectorySpec
 
@@ -68,7 +68,7 @@ def program(width: int, steps: int, inner: str):
     """Return (compiled program, its arguments, seconds to trace and compile)."""
     task = data()
     batches = batch_order(jax.random.key(0), NUM_TRAIN, BATCH_SIZE, steps)
-    keys = jnp.stack([sweep.run_key(jax.random.key(0), seed, width) for seed in range(RUNS)])
+    keys = jnp.stack([run_key(jax.random.key(0), seed, width) for seed in range(RUNS)])
     spec = TrajectorySpec(steps=(0, -1), grams=())
 
     def run(key, task, rate, batches):
@@ -77,9 +77,7 @@ def program(width: int, steps: int, inner: str):
 
     arguments = (keys, task, jnp.float32(0.1), batches)
     start = time.perf_counter()
-    compiled = (
-        jax.jit(lambda runs, *shared: sweep.map_runs(run, runs, *shared, inner=inner)).lower(*arguments).compile()
-    )
+    compiled = jax.jit(lambda runs, *shared: map_runs(run, runs, *shared, inner=inner)).lower(*arguments).compile()
     return compiled, arguments, time.perf_counter() - start
 
 
@@ -96,7 +94,7 @@ def on_every_core(step, start: np.ndarray, repeats: int):
         return lax.fori_loop(0, repeats, lambda _, now: step(now), value)
 
     arguments = (jnp.arange(jax.device_count()), jnp.asarray(start, jnp.float32))
-    compiled = jax.jit(lambda runs, value: sweep.map_runs(loop, runs, value)).lower(*arguments).compile()
+    compiled = jax.jit(lambda runs, value: map_runs(loop, runs, value)).lower(*arguments).compile()
     seconds(compiled, arguments)
     return compiled, arguments
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ class Activation:
     Attributes:
       name: what tables call it.
       phi: the function, elementwise on arrays of any shape.
+      dphi: its derivative, elementwise; by default found by automatic differentiation.
       degree: degree of positive homogeneity, None where it is not homogeneous.
       neural_tangents: takes neural-tangents' `stax` module and returns the matching layer; None where there is none,
         and then numerical quadrature of `phi` is used.
@@ -30,13 +32,32 @@ class Activation:
 
     name: str
     phi: Callable[[jax.Array], jax.Array]
+    dphi: Callable[[jax.Array], jax.Array] = None  # type: ignore[assignment]  # never None after __post_init__
     degree: float | None = None
     neural_tangents: Callable[[Any], Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.dphi is None:
+            object.__setattr__(self, "dphi", _derivative(self.phi))
 
     def at_zero(self) -> float:
         r"""Return :math:`\phi(0)`, also while a program is being traced."""
         with jax.ensure_compile_time_eval():
             return float(self.phi(jnp.zeros(())))
+
+
+@lru_cache(maxsize=256)
+def _derivative(phi: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
+    """The same object for the same phi, so that equal Activations compare equal."""
+
+    def dphi(x: jax.Array) -> jax.Array:
+        return jax.jvp(phi, (x,), (jnp.ones_like(x),))[1]
+
+    return dphi
+
+
+def _tanh_derivative(x: jax.Array) -> jax.Array:
+    return 1 - jnp.tanh(x) ** 2
 
 
 def _exact_gelu(x: jax.Array) -> jax.Array:
@@ -54,7 +75,7 @@ def _identity(x: jax.Array) -> jax.Array:
 ACTIVATIONS = {
     activation.name: activation
     for activation in (
-        Activation("tanh", jnp.tanh),
+        Activation("tanh", jnp.tanh, _tanh_derivative),
         Activation("sigmoid", jax.nn.sigmoid),
         Activation("silu", jax.nn.silu),
         Activation("gelu", _exact_gelu),

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mupjax import activations, classification, parametrization, results, sweep
+from mupjax import activations, classification, parametrization, results, runs
 from mupjax.activations import Activation
 from mupjax.classification import Classification
 from mupjax.dynamics import dense, kernel_limit
@@ -138,7 +138,7 @@ def compare(
 
 
 def _finite(task, preset, width, rate, seeds, settings: _Settings) -> Trajectory:
-    keys = jnp.stack([sweep.run_key(settings.key, seed, width) for seed in range(seeds)])
+    keys = jnp.stack([runs.run_key(settings.key, seed, width) for seed in range(seeds)])
 
     def run(key: jax.Array, task: Task, rate: jax.Array, batches: Any) -> Trajectory:
         return dense.train(
@@ -156,7 +156,7 @@ def _finite(task, preset, width, rate, seeds, settings: _Settings) -> Trajectory
             spec=settings.spec,
         )
 
-    return jax.block_until_ready(sweep.map_runs(run, keys, task, jnp.asarray(rate), settings.batches))
+    return jax.block_until_ready(runs.map_runs(run, keys, task, jnp.asarray(rate), settings.batches))
 
 
 def _infinite(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,13 +12,46 @@ from jaxtyping import Array, Float
 _WITHOUT_FLOAT64 = ("tpu", "METAL")
 
 
-@jax.custom_batching.custom_vmap
+def in_float64(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `fn`, a function of arrays, with its body traced where float64 exists, for this function alone.
+
+    No global flag changes the caller's program. Works under jit, vmap, scan and their compositions: a bare
+    `jax.enable_x64` context inside a scan is lost when vmap re-traces the scan's body, so vmap has a rule of its own
+    here. `fn` casts its arguments up itself; what it returns in float64 stays so until arithmetic outside touches it.
+    On devices without float64 `fn` runs as it is.
+    """
+
+    @jax.custom_batching.custom_vmap
+    def wrapped(*arrays: Any) -> Any:
+        if jax.default_backend() in _WITHOUT_FLOAT64:
+            return fn(*arrays)
+        with jax.enable_x64(True):
+            return fn(*arrays)
+
+    @wrapped.def_vmap
+    def _of_batches(axis_size: int, is_batched: Any, *arrays: Any) -> Any:
+        whole = [
+            array if batched else jnp.broadcast_to(array, (axis_size, *array.shape))
+            for array, batched in zip(arrays, is_batched, strict=True)
+        ]
+        out = in_float64(jax.vmap(fn))(*whole)
+        return out, jax.tree.map(lambda _: True, out)
+
+    return wrapped
+
+
+@in_float64
+def _gram(z: jax.Array, w: jax.Array) -> jax.Array:
+    z, w = up(z), up(w)
+    return jnp.einsum("...gn,...hn->...gh", z, w, precision="highest") / z.shape[-1]
+
+
 def gram(z: Float[Array, "*batch G n"], w: Float[Array, "*batch H n"]) -> Float[Array, "*batch G H"]:
     r"""Return the Gram matrix :math:`\langle z_i, w_j \rangle / n` in float64.
 
     The smallest eigenvalues of such matrices lie far below float32's rounding of their entries, so float32 features are
-    contracted in float64, for this product alone: no global flag changes the caller's program. Works under jit, vmap,
-    scan and their compositions. On devices without float64 the product is float32 at the highest precision.
+    contracted in float64, for this product alone (`in_float64`). On devices without float64 the product is float32 at
+    the highest precision.
 
     Args:
       z: [..., G, n] features.
@@ -31,18 +65,9 @@ def gram(z: Float[Array, "*batch G n"], w: Float[Array, "*batch H n"]) -> Float[
       >>> gram(jnp.ones((2, 8)), jnp.ones((2, 8))).dtype
       dtype('float64')
     """
-    if jax.default_backend() in _WITHOUT_FLOAT64:
-        return jnp.einsum("...gn,...hn->...gh", z, w, precision="highest") / z.shape[-1]
-    with jax.enable_x64(True):
-        z64, w64 = z.astype(jnp.float64), w.astype(jnp.float64)
-        return jnp.einsum("...gn,...hn->...gh", z64, w64, precision="highest") / z.shape[-1]
+    return _gram(z, w)
 
 
-@gram.def_vmap
-def _gram_of_batches(axis_size: int, is_batched: Any, z: jax.Array, w: jax.Array):
-    # A bare context inside a scan is lost when vmap re-traces the scan's body; going through `gram` again keeps it.
-    z, w = (
-        array if batched else jnp.broadcast_to(array, (axis_size, *array.shape))
-        for array, batched in zip((z, w), is_batched, strict=True)
-    )
-    return gram(z, w), True
+def up(array: jax.Array) -> jax.Array:
+    """Return the array in the widest float of the surrounding context: float64 inside `in_float64`."""
+    return array.astype(jax.dtypes.canonicalize_dtype(float))

@@ -16,6 +16,32 @@ from mupjax.task import Task
 DEFAULT_GRAM_INPUTS = 64
 
 
+class SpaceTime(NamedTuple):
+    r"""Inner products over the width of vectors of all inputs at all pairs of Gram steps, [S, S, L, G, G] or None.
+
+    Entry [s, t, l-1, i, j] is <z_s(i), z_t(j)>/n in float64.
+
+    Attributes:
+      h, x: preactivations and activations.
+      dh, dx: dLoss/dh and dLoss/dx of the training loss, so each carries its input's chi = dLoss/df; in the limit's
+        scaling they are multiplied by n.
+      zhat_forward: the Gaussian part of W_0 x^{l-1}; at l = 1 of the input layer, all of it. Theory has
+        E[zhat_s zhat_t] = sigma^2 E[x_s x_t], the paper's 'covariance preservation' (Chen et al. 2025).
+      zdot_forward: the rest of W_0 x^{l-1}, its response to earlier backward passes; 0 at l = 1.
+      zhat_backward: the Gaussian part of W_0^T dh^{l+1}; at l = L of the readout's initial part in dx^L.
+      zdot_backward: the rest of W_0^T dh^{l+1}; 0 at l = L.
+    """
+
+    h: Any = None
+    x: Any = None
+    dh: Any = None
+    dx: Any = None
+    zhat_forward: Any = None
+    zdot_forward: Any = None
+    zhat_backward: Any = None
+    zdot_backward: Any = None
+
+
 class Trajectory(NamedTuple):
     r"""Training as a theorist sees it: losses, predictions and Gram matrices over time. A pytree.
 
@@ -31,6 +57,7 @@ class Trajectory(NamedTuple):
       x_gram: the same for x.
       h_cross_gram: [S, L, G, G] float64, <h_t(i), h_0(j)>/n.
       x_cross_gram: the same for x.
+      space_time: a SpaceTime where one was asked for (`dynamics.matrix_free`, `dynamics.feature_limit`), else None.
       stderr: a Trajectory of standard errors where several draws were averaged, else None.
       info: what a dynamics knows beyond this (a covariance, a quadrature's error, bytes), else None.
       observed: {name: [ceil((num_steps + 1)/every), ...]} of what the observers returned, or None.
@@ -44,6 +71,7 @@ class Trajectory(NamedTuple):
     x_gram: Any = None
     h_cross_gram: Any = None
     x_cross_gram: Any = None
+    space_time: Any = None
     stderr: Any = None
     info: Any = None
     observed: Any = None
@@ -60,6 +88,7 @@ class TrajectorySpec:
         the first min(64, N_train).
       grams: which features: any of 'h' and 'x'.
       eval_inputs: indices into all inputs whose predictions are kept; None keeps all.
+      space_time: which fields of SpaceTime to record, at `gram_steps`, where a dynamics has them.
 
     Example:
       >>> TrajectorySpec(steps=(0, -1)).resolve_steps(num_steps=100)
@@ -71,6 +100,7 @@ class TrajectorySpec:
     gram_inputs: int | tuple[int, ...] | None = None
     grams: tuple[str, ...] = ("h", "x")
     eval_inputs: tuple[int, ...] | None = None
+    space_time: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("steps", "gram_steps", "gram_inputs", "eval_inputs"):
@@ -79,6 +109,11 @@ class TrajectorySpec:
                 object.__setattr__(self, name, tuple(int(index) for index in value))
         if not set(self.grams) <= {"h", "x"}:
             raise ValueError(f"Expected `grams` to be drawn from 'h' and 'x', got grams={self.grams!r}.")
+        object.__setattr__(self, "space_time", tuple(self.space_time))
+        if not set(self.space_time) <= set(SpaceTime._fields):
+            raise ValueError(
+                f"Expected `space_time` to be drawn from {', '.join(SpaceTime._fields)}, got {self.space_time!r}."
+            )
 
     def resolve_steps(self, num_steps: int) -> tuple[int, ...]:
         """Recorded steps as non-negative ints. ValueError where one is outside 0..num_steps or out of order."""
@@ -86,7 +121,7 @@ class TrajectorySpec:
 
     def resolve_gram_steps(self, num_steps: int) -> tuple[int, ...]:
         """Gram steps as non-negative ints; empty where no Grams are asked for."""
-        return _resolve("gram_steps", self.gram_steps, num_steps) if self.grams else ()
+        return _resolve("gram_steps", self.gram_steps, num_steps) if self.grams or self.space_time else ()
 
     def resolve_gram_inputs(self, task: Task) -> tuple[int, ...]:
         """Gram inputs as indices into all inputs."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mupjax
-from mupjax import datasets, sweep
+from mupjax import datasets, runs
 from mupjax.compare import MAX_RECORDED_STEPS
 from mupjax.dynamics import dense, kernel_limit
 from mupjax.task import Task
@@ -54,7 +54,7 @@ def test_deep_ip_is_called_trivial():
 
 @pytest.mark.xdist_group("small comparison")
 def test_finite_rows_are_dense_training_with_the_runs_own_keys(small):
-    keys = jnp.stack([sweep.run_key(jax.random.key(0), seed, (16, 4)) for seed in range(2)])
+    keys = jnp.stack([runs.run_key(jax.random.key(0), seed, (16, 4)) for seed in range(2)])
     for seed in range(2):
         run = dense.train(
             TASK, mupjax.mup(), width=(16, 4), depth=2, learning_rate=1.0, num_steps=3, key=keys[seed], centred=True

@@ -7,7 +7,8 @@ import numpy as np
 import optax
 import pytest
 
-from mupjax import optim, sweep
+from mupjax import optim
+from mupjax import runs as axis
 from mupjax.activations import Activation
 from mupjax.dynamics import dense, kernel_limit
 from mupjax.dynamics.dense import Observer
@@ -158,7 +159,7 @@ def test_linearized_nets_meet_the_kernel_limit_at_rate_one_over_root_n(preset, t
     rms = []
     for width in widths:
         settings = dict(width=width, linearize=True, spec=spec, **common)
-        runs = sweep.map_runs(lambda k, s=settings: dense.train(task, preset(), key=k, **s), keys, inner="map")
+        runs = axis.map_runs(lambda k, s=settings: dense.train(task, preset(), key=k, **s), keys, inner="map")
         rms.append(float(jnp.sqrt(jnp.mean((runs.predictions[:, -1] - limit[None]) ** 2))))
     slope = np.polyfit(np.log(widths), np.log(rms), 1)[0]
     assert abs(slope + 0.5) < 0.12, (slope, rms)

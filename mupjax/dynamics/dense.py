@@ -5,7 +5,6 @@ r"""Training at finite width with real weights: the one dense training loop.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import pairwise
@@ -17,16 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from mupjax import activations, optim
 from mupjax.activations import Activation
+from mupjax.dynamics._arguments import check_training
 from mupjax.dynamics.recording import Stops, empty, keep, plan_stops, when
 from mupjax.gram import gram
 from mupjax.network import MLP, Features, hidden_widths, scaling_tree
 from mupjax.parametrization import Parametrization
-from mupjax.task import Loss, Task, check_batches
+from mupjax.task import Loss, Task
 from mupjax.trajectory import Trajectory, TrajectorySpec
 
 
@@ -129,16 +128,11 @@ def train(
     """
     spec = TrajectorySpec() if spec is None else spec
     widths = hidden_widths(width, depth)
-    if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 1:
-        raise ValueError(f"Expected `num_steps` to be a positive int, got num_steps={num_steps!r}.")
-    check_batches(batches, num_steps, task.num_train)
+    check_training(task, learning_rate, num_steps, batches, momentum, weight_decay)
     if optimizer is not None and (momentum or nesterov or weight_decay):
         raise ValueError("Expected `momentum`, `nesterov`, `weight_decay` inside `optimizer` where one is given.")
-    if not callable(learning_rate) and not isinstance(learning_rate, Tracer) and not 0 <= learning_rate < math.inf:
-        raise ValueError(f"Expected `learning_rate` to be finite and >= 0, got learning_rate={learning_rate!r}.")
-    for name, value in (("momentum", momentum), ("weight_decay", weight_decay)):
-        if not (value >= 0 and (name != "momentum" or value < 1)):
-            raise ValueError(f"Expected `{name}` to be >= 0 (momentum also < 1), got {name}={value!r}.")
+    if spec.space_time:
+        raise ValueError("Expected `space_time` to be empty: dynamics.matrix_free and feature_limit record it.")
     schedule = learning_rate if callable(learning_rate) else None
     named = {
         name: observer if isinstance(observer, Observer) else Observer(observer)

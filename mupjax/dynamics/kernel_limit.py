@@ -104,6 +104,8 @@ def train(
     """
     spec = TrajectorySpec() if spec is None else spec
     rates, batches = _check(task, learning_rate, num_steps, batches, momentum)
+    if spec.space_time:
+        raise ValueError("Expected `space_time` to be empty: dynamics.matrix_free and feature_limit record it.")
     draws = task.loss == "cross_entropy" and not centred
     if draws and key is None:
         raise ValueError("Expected `key` for draws of f_0, got key=None. Or train with centred=True.")

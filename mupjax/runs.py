@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -49,20 +50,28 @@ def map_runs(fn: Callable[..., Any], runs: Any, *shared: Any, inner: str | None 
     if len(counts) != 1 or 0 in counts:
         raise ValueError(f"Expected `runs` to share one leading axis of at least 1, got {sorted(counts)}.")
     (num_runs,) = counts
-    devices = np.array(jax.devices())[: min(jax.device_count(), num_runs)]
+    devices = jax.devices()[: min(jax.device_count(), num_runs)]
     inner = inner or ("map" if devices[0].platform == "cpu" else "vmap")
     padded = jax.tree.map(lambda leaf: _pad(leaf, -num_runs % len(devices)), runs)
+    found = _sharded(fn, tuple(devices), inner, len(shared))(padded, *shared)
+    return jax.tree.map(lambda leaf: leaf[:num_runs], found)
+
+
+@lru_cache(maxsize=32)
+def _sharded(fn: Callable[..., Any], devices: tuple[Any, ...], inner: str, num_shared: int) -> Callable[..., Any]:
+    """The jitted map; the same `fn` finds its compiled program again."""
 
     def on_device(runs: Any, *shared: Any) -> Any:
         if inner == "vmap":
             return jax.vmap(lambda run: fn(run, *shared))(runs)
         return lax.map(lambda run: fn(run, *shared), runs)
 
-    mesh = jax.sharding.Mesh(devices, ("runs",), axis_types=(AxisType.Auto,))
-    specs = (PartitionSpec("runs"), *(PartitionSpec() for _ in shared))
+    mesh = jax.sharding.Mesh(np.array(devices), ("runs",), axis_types=(AxisType.Auto,))
+    specs = (PartitionSpec("runs"), *(PartitionSpec() for _ in range(num_shared)))
     # check_vma=False: the scans inside `fn` start from carries that do not vary over the mesh.
-    sharded = jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("runs"), check_vma=False)
-    return jax.tree.map(lambda leaf: leaf[:num_runs], jax.jit(sharded)(padded, *shared))
+    return jax.jit(
+        jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("runs"), check_vma=False)
+    )
 
 
 def _pad(leaf: jax.Array, extra: int) -> jax.Array:

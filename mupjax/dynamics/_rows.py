@@ -1,0 +1,95 @@
+"""Products with the first rows of a tall-and-thin store [K, n] that fills up while a program runs.
+
+Only blocks of rows that are in use are touched, so that a preallocated store costs what it holds; long rows are cut
+into tiles that stay in the processor's cache.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from mupjax.gram import up
+
+BLOCK = 16
+TILE = 16384
+
+
+def capacity(rows: int) -> int:
+    """Return how many rows to allocate for `rows` of them: whole blocks."""
+    return -(-rows // BLOCK) * BLOCK
+
+
+def contract(vectors: Float[Array, "B n"], rows: Float[Array, "K n"], count: jax.Array) -> Float[Array, "B K"]:
+    """Return the inner products with the first `count` rows; the others (they hold zeros) are skipped by blocks."""
+    if _is_small(rows):
+        return jnp.matmul(vectors, rows.T, precision="highest")
+    tile = _tile(rows.shape[1])
+
+    def over_tiles(i: jax.Array, products: jax.Array) -> jax.Array:
+        piece = lax.dynamic_slice_in_dim(vectors, i * tile, tile, 1)
+
+        def over_blocks(j: jax.Array, products: jax.Array) -> jax.Array:
+            block = _piece(rows, j, i, tile)
+            part = jnp.matmul(piece, block.T, precision="highest")
+            part = part + lax.dynamic_slice_in_dim(products, j * BLOCK, BLOCK, 1)
+            return lax.dynamic_update_slice_in_dim(products, part, j * BLOCK, 1)
+
+        return lax.fori_loop(0, _blocks(count), over_blocks, products)
+
+    products = jnp.zeros((len(vectors), len(rows)), vectors.dtype)
+    return lax.fori_loop(0, rows.shape[1] // tile, over_tiles, products)
+
+
+def combine(weights: Float[Array, "B K"], rows: Float[Array, "K n"], count: jax.Array) -> Float[Array, "B n"]:
+    """Return the weighted sums of the first `count` rows."""
+    if _is_small(rows):
+        return jnp.matmul(weights, rows, precision="highest")
+    tile = _tile(rows.shape[1])
+
+    def over_tiles(i: jax.Array, sums: jax.Array) -> jax.Array:
+        def over_blocks(j: jax.Array, piece: jax.Array) -> jax.Array:
+            block = _piece(rows, j, i, tile)
+            weight = lax.dynamic_slice_in_dim(weights, j * BLOCK, BLOCK, 1)
+            return piece + jnp.matmul(weight, block, precision="highest")
+
+        piece = lax.fori_loop(0, _blocks(count), over_blocks, jnp.zeros((len(weights), tile), weights.dtype))
+        return lax.dynamic_update_slice_in_dim(sums, piece, i * tile, 1)
+
+    sums = jnp.zeros((len(weights), rows.shape[1]), weights.dtype)
+    return lax.fori_loop(0, rows.shape[1] // tile, over_tiles, sums)
+
+
+def products(rows: Float[Array, "B n"]) -> Float[Array, "B B"]:
+    """Return all inner products, in float64 inside `in_float64`; tile by tile, cast up there alone."""
+    tile = _tile(rows.shape[1])
+
+    def over_tiles(i: jax.Array, sums: jax.Array) -> jax.Array:
+        piece = up(lax.dynamic_slice_in_dim(rows, i * tile, tile, 1))
+        return sums + jnp.matmul(piece, piece.T, precision="highest")
+
+    sums = jnp.zeros((len(rows), len(rows)), jax.dtypes.canonicalize_dtype(float))
+    return lax.fori_loop(0, rows.shape[1] // tile, over_tiles, sums)
+
+
+def _is_small(rows: jax.Array) -> bool:
+    """Whether one product costs less than the loops that skip parts of it."""
+    return len(rows) <= 4 * BLOCK and rows.shape[1] <= TILE // 8
+
+
+def _piece(rows: jax.Array, j: jax.Array, i: jax.Array, tile: int) -> jax.Array:
+    starts = (jnp.asarray(index, jnp.int32) for index in (j * BLOCK, i * tile))  # one type, also where JAX runs in x64
+    return lax.dynamic_slice(rows, tuple(starts), (BLOCK, tile))
+
+
+def _blocks(count: jax.Array) -> jax.Array:
+    return (count + BLOCK - 1) // BLOCK
+
+
+def _tile(length: int) -> int:
+    """The longest tile up to TILE that divides the rows; the whole row where there is none worth having."""
+    if length <= 2 * TILE:
+        return length
+    return next((tile for tile in range(TILE, TILE // 8, -1) if length % tile == 0), length)

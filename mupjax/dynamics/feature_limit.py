@@ -1,0 +1,310 @@
+r"""The infinite-width limit of feature-learning parametrizations.
+
+Coordinates of preactivations and backward vectors become independent copies of random variables, inner products their
+expectations (Tensor Programs IV, Yang & Hu 2021, arXiv:2011.14522; Chen et al. 2025, arXiv:2503.09565). Expectations
+are averages over `num_particles` copies that follow the conditional law of `matrix_free`; their Gaussians are scrambled
+Sobol points (`quasi`), so that averages converge faster than random ones, and the readout starts orthogonal to the
+first features, so that f_0 = 0 as in the limit. Independent scrambles give the standard error.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mupjax import activations, classification, quasi
+from mupjax.activations import Activation
+from mupjax.dynamics import matrix_free
+from mupjax.dynamics._arguments import check_memory, check_training
+from mupjax.parametrization import Parametrization, ParamScaling
+from mupjax.runs import map_runs
+from mupjax.task import Task
+from mupjax.trajectory import Trajectory, TrajectorySpec
+
+DEFAULT_PARTICLES = 4096
+PILOT_RUNS = 8
+MAX_RUNS = 4096
+
+
+class FeatureInfo(NamedTuple):
+    """What the limit knows of its own computation.
+
+    Attributes:
+      num_particles: copies that one run averages over.
+      num_runs: independent runs averaged.
+      directions, left_out: [num_runs, 2, L-1], as in `matrix_free.Info`.
+      bytes: the estimate for all that was held at once.
+    """
+
+    num_particles: int
+    num_runs: int
+    directions: Any
+    left_out: Any
+    bytes: int
+
+
+def train(
+    task: Task,
+    parametrization: Parametrization,
+    *,
+    depth: int,
+    activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
+    learning_rate: Any,
+    num_steps: int,
+    key: jax.Array,
+    num_particles: int | None = None,
+    num_runs: int | None = None,
+    error: float | None = None,
+    batches: Any = None,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    spec: TrajectorySpec | None = None,
+    force: bool = False,
+    max_directions: int | None = None,
+    memory_gb: float = 8.0,
+    max_seconds: float = 600.0,
+) -> Trajectory:
+    r"""Train the infinitely wide network of a parametrization that learns features, and return its trajectory.
+
+    Args:
+      task, parametrization, depth, activation, learning_rate, num_steps, batches, momentum, nesterov, weight_decay: as
+        in `dense.train`.
+      key: random key of the scrambles.
+      num_particles: copies averaged over, 4096 by default; powers of two are best.
+      num_runs: independent runs, 1 by default; with two or more their mean is returned, with standard errors.
+      error: instead of `num_runs`: runs are added until the largest standard error of a recorded prediction is at most
+        this.
+      spec: what to record; `space_time` needs full batches and Gram inputs from the training set.
+      force: compute a kernel-regime parametrization all the same, as a network of width `num_particles` that starts at
+        f_0 = 0: within O(num_particles^-1/2) of `kernel_limit.train(centred=True)`.
+      max_directions: as in `matrix_free.train`.
+      memory_gb: what the runs may take at once; refused before they start where they need more.
+      max_seconds: with `error`, how long all runs may take.
+
+    Returns:
+      A Trajectory of NumPy arrays, the mean over runs; `stderr` a Trajectory of standard errors (None for one run),
+      `info` a FeatureInfo. A run that diverges gives NaN or inf.
+
+    Raises:
+      ValueError: for a parametrization without this limit, sizes out of range, particles that do not fit `memory_gb`,
+        an `error` that cannot be met in `max_seconds`.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> from mupjax.parametrization import mup
+      >>> task = Task(np.eye(4), np.ones((4, 1)))
+      >>> settings = {"depth": 2, "learning_rate": 0.5, "num_steps": 3, "key": jax.random.key(0)}
+      >>> run = train(task, mup(), num_particles=256, num_runs=4, **settings)
+      >>> bool(run.train_loss[0] == 0.5), run.stderr.predictions.shape
+      (True, (4, 4, 1))
+    """
+    if error is None:
+        runs = sample(**{name: value for name, value in locals().items() if name not in ("error", "max_seconds")})
+        return average(runs)
+    if num_runs is not None:
+        raise ValueError(f"Expected `num_runs` or `error`, got both: num_runs={num_runs}, error={error}.")
+    if not (math.isfinite(error) and error > 0):
+        raise ValueError(f"Expected `error` to be finite and positive, got error={error!r}.")
+    if not max_seconds > 0:
+        raise ValueError(f"Expected `max_seconds` to be positive, got max_seconds={max_seconds!r}.")
+    given = {k: v for k, v in locals().items() if k not in ("error", "max_seconds", "key", "num_runs")}
+    return _until(error, max_seconds, key, given)
+
+
+def sample(
+    task: Task,
+    parametrization: Parametrization,
+    *,
+    depth: int,
+    activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
+    learning_rate: Any,
+    num_steps: int,
+    key: jax.Array,
+    num_particles: int | None = None,
+    num_runs: int | None = None,
+    batches: Any = None,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    spec: TrajectorySpec | None = None,
+    force: bool = False,
+    max_directions: int | None = None,
+    memory_gb: float = 8.0,
+) -> Trajectory:
+    """Return the independent runs themselves: a Trajectory with a leading axis of `num_runs` on every leaf.
+
+    Arguments and errors as in `train`.
+    """
+    spec = TrajectorySpec() if spec is None else spec
+    activation = activations.get(activation)
+    check_training(task, learning_rate, num_steps, batches, momentum, weight_decay)
+    matrix_free.check_space_time(spec, task, batches)
+    particles = _positive("num_particles", DEFAULT_PARTICLES if num_particles is None else num_particles)
+    runs = _positive("num_runs", 1 if num_runs is None else num_runs)
+    kind = classification.classify(parametrization, depth, activation).kind
+    if kind != "feature" and not (force and kind == "kernel"):
+        raise ValueError(_refusal(parametrization.name, kind, depth))
+    widths = (particles,) * depth
+    scalings = matrix_free.scalings_of(parametrization, task, widths)
+    need = estimate_bytes(
+        task, depth=depth, num_steps=num_steps, num_particles=particles, num_runs=runs, batches=batches, spec=spec,
+        max_directions=max_directions,
+    )  # fmt: skip
+    advice = "take fewer particles, steps or samples, or a lower max_directions"
+    check_memory(need, memory_gb, f"{particles} particles", advice)
+    schedule = learning_rate if callable(learning_rate) else None
+    static = (
+        ("activation", activation),
+        ("centred", False),
+        ("momentum", momentum),
+        ("nesterov", nesterov),
+        ("num_steps", num_steps),
+        ("room", matrix_free.room_for(task, widths, num_steps, batches, max_directions)),
+        ("scalings", tuple(_in_the_limit(scalings, parametrization)) if kind == "feature" else scalings),
+        ("silent_start", True),
+        ("source", sobol),
+        ("spec", spec),
+        ("weight_decay", weight_decay),
+        ("widths", widths),
+    )
+    keys = jax.random.split(key, runs)
+    rate = jnp.zeros(()) if schedule is not None else jnp.asarray(learning_rate, task.x_train.dtype)
+    batches = None if batches is None else jnp.asarray(batches)
+    found = map_runs(_runner(schedule, static), keys, task, rate, batches)
+    found = jax.tree.map(np.asarray, found)
+    return found._replace(info=FeatureInfo(particles, runs, found.info.directions, found.info.left_out, need))
+
+
+def average(runs: Trajectory) -> Trajectory:
+    """Return the mean of a Trajectory with a runs axis, with the standard errors of all its leaves as `stderr`."""
+    values = runs._replace(step=None, info=None)
+    mean = jax.tree.map(lambda leaf: np.mean(leaf, axis=0, dtype=np.float64), values)
+    stderr, count = None, len(runs.train_loss)
+    if count > 1:
+        errors = jax.tree.map(lambda leaf: np.std(leaf, axis=0, ddof=1, dtype=np.float64) / count**0.5, values)
+        stderr = errors._replace(step=runs.step[0])
+    return mean._replace(step=runs.step[0], info=runs.info, stderr=stderr)
+
+
+def estimate_bytes(
+    task: Task,
+    *,
+    depth: int,
+    num_steps: int,
+    num_particles: int = DEFAULT_PARTICLES,
+    num_runs: int = 1,
+    batches: Any = None,
+    spec: TrajectorySpec | None = None,
+    max_directions: int | None = None,
+) -> int:
+    """Estimate the memory of `train` before it starts, from shapes alone: as many runs at once as the devices take."""
+    one = matrix_free.estimate_bytes(
+        task,
+        width=num_particles,
+        depth=depth,
+        num_steps=num_steps,
+        batches=batches,
+        spec=spec,
+        max_directions=max_directions,
+    )
+    at_once = min(jax.device_count(), num_runs) if jax.default_backend() == "cpu" else num_runs
+    return one.working * at_once + 2 * one.result * num_runs
+
+
+def sobol(key: jax.Array, width: int, rows: int) -> Callable[[jax.Array, Any, int], jax.Array]:
+    """A space's Gaussians: row k is dimension k of one scrambled Sobol sequence, so that rows are balanced jointly."""
+    directions = quasi.scrambled_directions(jax.random.fold_in(key, 0), rows, width)
+    shifts = jax.random.bits(jax.random.fold_in(key, 1), (rows,), jnp.uint32)
+
+    def draw(tag: jax.Array, before: Any, count: int) -> jax.Array:
+        chosen = (jax.lax.dynamic_slice_in_dim(array, before, count) for array in (directions, shifts))
+        return quasi.normal_rows(*chosen, num_points=width)
+
+    return draw
+
+
+@lru_cache(maxsize=32)
+def _runner(schedule: Any, static: tuple[tuple[str, Any], ...]) -> Callable[..., Trajectory]:
+    """The same function for the same settings, so that repeated calls find their compiled program."""
+
+    def run(key: jax.Array, task: Task, rate: jax.Array, batches: Any) -> Trajectory:
+        rate = rate if schedule is None else schedule
+        return matrix_free.train_unchecked(task, key, rate, batches, **dict(static))
+
+    return run
+
+
+def _in_the_limit(scalings: tuple[ParamScaling, ...], parametrization: Parametrization) -> list[ParamScaling]:
+    """Scalings whose ratio to muP's vanishes with the width become 0; where they keep up they are as they are."""
+    kept = []
+    muP = {"input": (0.0, -1.0), "hidden": (0.5, 0.0), "output": (1.0, 1.0)}
+    for scaling in scalings:
+        v, e = getattr(parametrization.v, scaling.role), getattr(parametrization.e, scaling.role)
+        std = scaling.init_std if math.isclose(v, muP[scaling.role][0]) else 0.0
+        rate = scaling.sgd_lr_mult if math.isclose(e, muP[scaling.role][1]) else 0.0
+        kept.append(replace(scaling, init_std=std, sgd_lr_mult=rate))
+    return kept
+
+
+def _until(error: float, max_seconds: float, key: jax.Array, given: dict[str, Any]) -> Trajectory:
+    """Add runs, first a pilot, until the standard error of every prediction is at most `error`."""
+    started = time.perf_counter()
+    parts, total, chunk = [], 0, PILOT_RUNS
+    while True:
+        before = time.perf_counter()
+        parts.append(sample(**given, key=jax.random.fold_in(key, len(parts)), num_runs=chunk))
+        seconds = (time.perf_counter() - before) / chunk
+        total += chunk
+        merged = _merge(parts)
+        result = average(merged)
+        reached = float(np.max(result.stderr.predictions))
+        if reached <= error or not math.isfinite(reached):
+            return result
+        wanted = math.ceil(1.1 * total * (reached / error) ** 2)
+        left = max_seconds - (time.perf_counter() - started)
+        if wanted > MAX_RUNS or seconds * (wanted - total) > left:
+            particles = merged.info.num_particles
+            raise ValueError(
+                f"Expected `error` to be within reach of {max_seconds:g} s and {MAX_RUNS} runs, got error={error:g}: "
+                f"{total} runs of {particles} particles reached {reached:.2g} in {max_seconds - left:.0f} s, and it "
+                f"would take about {wanted} runs. Take more `num_particles` or `max_seconds`."
+            )
+        chunk = PILOT_RUNS * math.ceil((wanted - total) / PILOT_RUNS)
+
+
+def _merge(parts: list[Trajectory]) -> Trajectory:
+    values = [part._replace(info=None) for part in parts]
+    merged = jax.tree.map(lambda *leaves: np.concatenate(leaves), *values)
+    infos = [part.info for part in parts]
+    return merged._replace(
+        info=infos[0]._replace(
+            num_runs=sum(info.num_runs for info in infos),
+            directions=np.concatenate([info.directions for info in infos]),
+            left_out=np.concatenate([info.left_out for info in infos]),
+            bytes=max(info.bytes for info in infos),
+        )
+    )
+
+
+def _positive(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"Expected `{name}` to be a positive int, got {name}={value!r}.")
+    return value
+
+
+def _refusal(name: str, kind: str, depth: int) -> str:
+    expected = f"Expected a parametrization that learns features at infinite width, got {name} at depth {depth}"
+    return {
+        "kernel": f"{expected}, which has a kernel limit: use dynamics.kernel_limit.train (or force=True).",
+        "trivial": f"{expected}, whose outputs stay at their start for any fixed number of steps.",
+        "unstable": f"{expected}, which grows with the width and has no limit.",
+    }[kind]

@@ -1,0 +1,67 @@
+r"""Quasi-random Gaussians: scrambled Sobol points, one dimension a row, through the normal quantile function.
+
+Averages over n such points have an error that falls faster than :math:`n^{-1/2}` where the integrand is smooth in few
+directions, and are unbiased, since each point is uniform (Owen 1997; the scramble here is Matousek's random linear one
+with a digital shift, J. Complexity 14, 1998). SciPy has the direction numbers (Joe & Kuo 2008, 21,201 dimensions); rows
+beyond them take theirs again with a scramble of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, UInt32
+
+BITS = 32
+_DIMENSIONS = 21_201
+
+
+def scrambled_directions(key: jax.Array, num_rows: int, num_points: int) -> UInt32[Array, "num_rows digits"]:
+    """Return scrambled direction numbers of `num_rows` dimensions, enough of them for `num_points` points."""
+    digits = max(1, math.ceil(math.log2(num_points)))
+    base = _direction_numbers(min(num_rows, _DIMENSIONS), digits)
+    base = jnp.asarray(base[np.arange(num_rows) % len(base)])
+    place = jnp.arange(BITS - 1, -1, -1, dtype=jnp.uint32)  # the first binary digit is the highest bit
+    digit = jnp.uint32(1) << place
+    higher = ~(digit | (digit - jnp.uint32(1)))
+    mixing = (jax.random.bits(key, (num_rows, BITS), jnp.uint32) & higher[None]) | digit[None]
+    parity = lax.population_count(mixing[:, None, :] & base[:, :, None]) & jnp.uint32(1)
+    return jnp.sum(parity << place[None, None], axis=2, dtype=jnp.uint32)
+
+
+def normal_rows(
+    directions: UInt32[Array, "rows digits"], shifts: UInt32[Array, " rows"], num_points: int
+) -> Float[Array, "rows num_points"]:
+    """Return the points' coordinates in these dimensions as standard Gaussians."""
+    index = jnp.arange(num_points, dtype=jnp.uint32)[None]
+    points = jnp.broadcast_to(shifts[:, None], (len(shifts), num_points))
+    for digit in range(directions.shape[1]):
+        points = points ^ (directions[:, digit, None] * ((index >> jnp.uint32(digit)) & jnp.uint32(1)))
+    dtype = jax.dtypes.canonicalize_dtype(float)
+    kept = min(BITS, jnp.finfo(dtype).nmant)  # so that 2 u - 1 is exact and never 1
+    uniform = ((points >> jnp.uint32(BITS - kept)).astype(dtype) + 0.5) * 2.0**-kept
+    return math.sqrt(2) * lax.erf_inv(2 * uniform - 1)
+
+
+@lru_cache(maxsize=8)
+def _direction_numbers(num_dimensions: int, digits: int) -> np.ndarray:
+    """Unscrambled Sobol direction numbers, uint32 [dimension, digit], read off SciPy's points.
+
+    SciPy walks in the order of the Gray code, where position 2^(b+1) - 1 is the point of index 2^b.
+    """
+    from scipy.stats import qmc
+
+    sampler: Any = qmc.Sobol(num_dimensions, scramble=False, bits=BITS)
+    found, position = [], 0
+    for digit in range(digits):
+        target = 2 ** (digit + 1) - 1
+        sampler.fast_forward(target - position)
+        found.append(np.rint(sampler.random(1)[0] * 2.0**BITS).astype(np.uint32))
+        position = target + 1
+    return np.stack(found, axis=1)
