@@ -6,7 +6,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("3%d" % sys.version_info.mino
 PINS := $(wildcard requirements/py$(VERSION)-*.txt)
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install bench-main study-main clean
+.PHONY: demo test lint install bench-main bench-limits study-main study-limits clean
 
 demo: install
 	$(BIN)/mupjax compare --out results/demo
@@ -35,6 +35,9 @@ bench-main: $(VENV)-bench/.installed
 	$(VENV)-bench/bin/python benchmarks/import_time.py
 	$(VENV)-bench/bin/python benchmarks/dense.py
 
+bench-limits: install
+	$(BIN)/python benchmarks/limit.py
+
 $(VENV)-bench/.installed: pyproject.toml $(PINS) requirements/bench.txt
 	rm -rf $(VENV)-bench
 	$(PYTHON) -m venv $(VENV)-bench
@@ -45,6 +48,9 @@ $(VENV)-bench/.installed: pyproject.toml $(PINS) requirements/bench.txt
 
 study-main: install
 	$(BIN)/python benchmarks/study_main.py
+
+study-limits: install
+	$(BIN)/python benchmarks/study_limits.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-bench results

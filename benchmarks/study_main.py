@@ -30,7 +30,7 @@ def cells(dataset: str) -> list:
     task = datasets.load(dataset, classes=(0, 1), train_size=INPUTS, test_size=None)
     found = []
     for width in WIDTHS:
-        settings = {"widths": (width,), "seeds": SEEDS, "steps": STEPS, "centred": False}
+        settings = {"widths": (width,), "seeds": SEEDS, "steps": STEPS, "centred": False, "limit": False}
         arguments = arguments_json({"dataset": dataset, **settings})
         out = RESULTS / f"{dataset}-{width}"
         if not store.check_directory(out, arguments):

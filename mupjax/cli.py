@@ -1,9 +1,11 @@
-"""The command line: `mupjax compare` and `mupjax describe`."""
+"""The command line: `mupjax compare`, `mupjax limit` and `mupjax describe`."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Never
 
@@ -16,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-DATA, NETWORK, TRAINING = "Data", "Network", "Training"
+DATA, NETWORK, TRAINING, LIMIT, STUDY = "Data", "Network", "Training", "Infinite width", "Width study"
 
 
 def main() -> None:
@@ -42,37 +44,63 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
+Out = Annotated[
+    Path | None, typer.Option(help="Directory for results.zarr, report.html and PNG figures.", show_default=False)
+]
+Dataset = Annotated[str, typer.Option(help="digits, cifar10, mnist or synthetic.", rich_help_panel=DATA)]
+Classes = Annotated[str, typer.Option(help="Classes, comma-separated, or 'all'.", rich_help_panel=DATA)]
+TrainSize = Annotated[int, typer.Option(help="Training inputs; 0 takes all.", rich_help_panel=DATA)]
+TestSize = Annotated[
+    str, typer.Option(help="Test inputs; 0 takes all, 'none' is no test set, 'auto' 64.", rich_help_panel=DATA)
+]
+Loss = Annotated[str, typer.Option(help="mse or cross_entropy.", rich_help_panel=DATA)]
+Grayscale = Annotated[bool, typer.Option("--grayscale", help="CIFAR-10 in grey (d=1024).", rich_help_panel=DATA)]
+Standardize = Annotated[
+    str,
+    typer.Option(help="'mean' subtracts the training mean per pixel; 'none'; or 'MEAN,STD'.", rich_help_panel=DATA),
+]
+Scale = Annotated[str, typer.Option(help="'sphere': every input has norm^2 = d; or 'none'.", rich_help_panel=DATA)]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where CIFAR-10 or MNIST files are; given this, nothing is downloaded.",
+        envvar="MUPJAX_DATA",
+        show_default=False,
+        rich_help_panel=DATA,
+    ),
+]
+Depth = Annotated[int, typer.Option(help="Hidden layers.", rich_help_panel=NETWORK)]
+ActivationName = Annotated[str, typer.Option(help="tanh, relu, gelu, silu, erf, ...", rich_help_panel=NETWORK)]
+BaseWidth = Annotated[
+    int, typer.Option(help="Width at which every parametrization is the standard network.", rich_help_panel=NETWORK)
+]
+Steps = Annotated[int, typer.Option(help="SGD updates.", rich_help_panel=TRAINING)]
+BatchSize = Annotated[
+    int | None, typer.Option(help="Inputs a step sees; by default all.", show_default=False, rich_help_panel=TRAINING)
+]
+Momentum = Annotated[float, typer.Option(help="Of SGD, in [0, 1).", rich_help_panel=TRAINING)]
+Key = Annotated[int, typer.Option(help="Seed of the random keys.", rich_help_panel=TRAINING)]
+Memory = Annotated[float, typer.Option(help="Refuse runs that need more.", rich_help_panel=TRAINING)]
+Particles = Annotated[
+    int, typer.Option(help="Particles of the feature-learning limit; powers of two are best.", rich_help_panel=LIMIT)
+]
+LimitRuns = Annotated[
+    int, typer.Option(help="Independent runs of the limit; they give its error bars.", rich_help_panel=LIMIT)
+]
+
+
 @app.command()
 def compare(
-    out: Annotated[
-        Path | None, typer.Option(help="Directory for results.zarr, report.html and PNG figures.", show_default=False)
-    ] = None,
-    dataset: Annotated[str, typer.Option(help="digits, cifar10, mnist or synthetic.", rich_help_panel=DATA)] = "digits",
-    classes: Annotated[str, typer.Option(help="Classes, comma-separated, or 'all'.", rich_help_panel=DATA)] = "0,1",
-    train_size: Annotated[int, typer.Option(help="Training inputs; 0 takes all.", rich_help_panel=DATA)] = 64,
-    test_size: Annotated[
-        str, typer.Option(help="Test inputs; 0 takes all, 'none' is no test set, 'auto' 64.", rich_help_panel=DATA)
-    ] = "auto",
-    loss: Annotated[str, typer.Option(help="mse or cross_entropy.", rich_help_panel=DATA)] = "mse",
-    grayscale: Annotated[
-        bool, typer.Option("--grayscale", help="CIFAR-10 in grey (d=1024).", rich_help_panel=DATA)
-    ] = False,
-    standardize: Annotated[
-        str,
-        typer.Option(help="'mean' subtracts the training mean per pixel; 'none'; or 'MEAN,STD'.", rich_help_panel=DATA),
-    ] = "mean",
-    scale: Annotated[
-        str, typer.Option(help="'sphere': every input has norm^2 = d; or 'none'.", rich_help_panel=DATA)
-    ] = "sphere",
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where CIFAR-10 or MNIST files are; given this, nothing is downloaded.",
-            envvar="MUPJAX_DATA",
-            show_default=False,
-            rich_help_panel=DATA,
-        ),
-    ] = None,
+    out: Out = None,
+    dataset: Dataset = "digits",
+    classes: Classes = "0,1",
+    train_size: TrainSize = 64,
+    test_size: TestSize = "auto",
+    loss: Loss = "mse",
+    grayscale: Grayscale = False,
+    standardize: Standardize = "mean",
+    scale: Scale = "sphere",
+    data_dir: DataDir = None,
     parametrizations: Annotated[
         str, typer.Option(help="sp, ntp, mup, ip, comma-separated.", rich_help_panel=NETWORK)
     ] = "sp,ntp,mup,ip",
@@ -80,11 +108,9 @@ def compare(
         str,
         typer.Option(help="Units of the hidden layers; 64x128x64 gives each layer its own.", rich_help_panel=NETWORK),
     ] = "64,256,1024",
-    depth: Annotated[int, typer.Option(help="Hidden layers.", rich_help_panel=NETWORK)] = 3,
-    activation: Annotated[str, typer.Option(help="tanh, relu, gelu, silu, erf, ...", rich_help_panel=NETWORK)] = "tanh",
-    base_width: Annotated[
-        int, typer.Option(help="Width at which every parametrization is the standard network.", rich_help_panel=NETWORK)
-    ] = 1,
+    depth: Depth = 3,
+    activation: ActivationName = "tanh",
+    base_width: BaseWidth = 1,
     learning_rate: Annotated[
         str | None,
         typer.Option(
@@ -92,17 +118,17 @@ def compare(
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Initialisations of each width.", rich_help_panel=TRAINING)] = 3,
-    steps: Annotated[int, typer.Option(help="SGD updates.", rich_help_panel=TRAINING)] = 200,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(help="Inputs a step sees; by default all.", show_default=False, rich_help_panel=TRAINING),
-    ] = None,
-    momentum: Annotated[float, typer.Option(help="Of SGD, in [0, 1).", rich_help_panel=TRAINING)] = 0.0,
+    steps: Steps = 200,
+    batch_size: BatchSize = None,
+    momentum: Momentum = 0.0,
     centred: Annotated[
         bool, typer.Option(help="Train f - f_0, which starts at zero.", rich_help_panel=TRAINING)
     ] = True,
-    key: Annotated[int, typer.Option(help="Seed of the random keys.", rich_help_panel=TRAINING)] = 0,
-    memory_gb: Annotated[float, typer.Option(help="Refuse runs that need more.", rich_help_panel=TRAINING)] = 8.0,
+    limit: Annotated[bool, typer.Option(help="Compute the infinite-width rows.", rich_help_panel=LIMIT)] = True,
+    particles: Particles = 512,
+    limit_runs: LimitRuns = 4,
+    key: Key = 0,
+    memory_gb: Memory = 8.0,
 ) -> None:
     """Train networks of several parametrizations and widths beside their infinite-width limit, and compare."""
     settings = {
@@ -117,40 +143,89 @@ def compare(
         "batch_size": batch_size,
         "momentum": momentum,
         "centred": centred,
+        "limit": limit,
+        "particles": particles,
+        "limit_runs": limit_runs,
         "key": key,
     }
-    task_settings = {
-        "classes": None if classes == "all" else _ints("classes", classes),
-        "train_size": train_size,
-        "test_size": {"auto": "auto", "none": None}.get(test_size)
-        if test_size in ("auto", "none")
-        else _int("test_size", test_size),
-        "loss": loss,
-        "grayscale": grayscale,
-        "standardize": _standardize(standardize),
-        "scale": scale,
-        "data_dir": data_dir,
-    }
+    task_settings = _task_settings(classes, train_size, test_size, loss, grayscale, standardize, scale, data_dir)
     _one_cpu_device_a_core()
-    from mupjax import datasets, plots, report, store
-    from mupjax.compare import compare as run_comparison
-    from mupjax.results import arguments_json
+    from mupjax.compare import compare as run
 
-    chosen = {"dataset": dataset, **settings, **task_settings}
-    arguments = arguments_json({name: value for name, value in chosen.items() if name != "data_dir"})
-    finished = store.check_directory(out, arguments) if out else None
-    if finished:
-        print(f"{finished} holds this comparison already; writing its report and figures anew.")
-        results = store.read(finished)
-    else:
-        task = datasets.load(dataset, **task_settings)
-        results = run_comparison(task, **settings, memory_gb=memory_gb, progress=True)
-        results.attrs["arguments"] = arguments
-        if out:
-            store.write(results, out)
-    _print_table(*report.format_table(results))
-    if out:
-        print(f"Report: {report.write(results, out, plots.save_all(results, out))}")
+    _compute(run, out, dataset, task_settings, settings, memory_gb)
+
+
+@app.command()
+def limit(
+    out: Out = None,
+    dataset: Dataset = "digits",
+    classes: Classes = "0,1",
+    train_size: TrainSize = 16,
+    test_size: TestSize = "none",
+    loss: Loss = "mse",
+    grayscale: Grayscale = False,
+    standardize: Standardize = "mean",
+    scale: Scale = "sphere",
+    data_dir: DataDir = None,
+    parametrization: Annotated[str, typer.Option(help="mup, sp, ntp or ip.", rich_help_panel=NETWORK)] = "mup",
+    depth: Depth = 3,
+    activation: ActivationName = "tanh",
+    base_width: BaseWidth = 1,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Base rate. By default 1, ntp .3.", show_default=False, rich_help_panel=TRAINING),
+    ] = None,
+    steps: Steps = 50,
+    batch_size: BatchSize = None,
+    momentum: Momentum = 0.0,
+    particles: Particles = 4096,
+    limit_runs: LimitRuns = 4,
+    error: Annotated[
+        float | None,
+        typer.Option(
+            help="Add runs until no prediction has a larger standard error.", show_default=False, rich_help_panel=LIMIT
+        ),
+    ] = None,
+    max_seconds: Annotated[float, typer.Option(help="With --error: how long to try.", rich_help_panel=LIMIT)] = 600.0,
+    widths: Annotated[
+        str,
+        typer.Option(
+            help="Also measure how far networks of these widths are from the limit: 64,256,1024, or 'all' for 64 to "
+            "1048576. Beyond 4096 no hidden matrix is formed.",
+            show_default=False,
+            rich_help_panel=STUDY,
+        ),
+    ] = "",
+    seeds: Annotated[
+        int, typer.Option(help="Networks of each width up to 256; fewer beyond.", rich_help_panel=STUDY)
+    ] = 256,
+    key: Key = 0,
+    memory_gb: Memory = 8.0,
+) -> None:
+    """Train at infinite width, with error bars; with --widths, measure how networks approach it."""
+    from mupjax.width_study import WIDTHS
+
+    settings = {
+        "parametrization": parametrization,
+        "widths": WIDTHS if widths == "all" else _ints("widths", widths),
+        "learning_rate": learning_rate,
+        "depth": depth,
+        "activation": activation,
+        "base_width": base_width,
+        "seeds": seeds,
+        "steps": steps,
+        "batch_size": batch_size,
+        "momentum": momentum,
+        "particles": particles,
+        "limit_runs": limit_runs,
+        "error": error,
+        "key": key,
+    }
+    task_settings = _task_settings(classes, train_size, test_size, loss, grayscale, standardize, scale, data_dir)
+    _one_cpu_device_a_core()
+    from mupjax.limit import limit as run
+
+    _compute(partial(run, max_seconds=max_seconds), out, dataset, task_settings, settings, memory_gb)
 
 
 @app.command()
@@ -206,6 +281,61 @@ def describe(
     tp4 = "not defined for this initialisation" if kind.r is None else f"{kind.r:g}"
     print(f"Infinite width, SGD, {activation}, {depth} hidden layers: {kind.kind} (Tensor Programs IV's r: {tp4}).")
     print("Weight decay is decoupled: its product with the base rate applies to every parameter, at every width.")
+
+
+def _task_settings(
+    classes: str,
+    train_size: int,
+    test_size: str,
+    loss: str,
+    grayscale: bool,
+    standardize: str,
+    scale: str,
+    data_dir: Path | None,
+) -> dict[str, Any]:
+    """The options of the panel 'Data' as `datasets.load` takes them."""
+    named = {"auto": "auto", "none": None}
+    return {
+        "classes": None if classes == "all" else _ints("classes", classes),
+        "train_size": train_size,
+        "test_size": named[test_size] if test_size in named else _int("test_size", test_size),
+        "loss": loss,
+        "grayscale": grayscale,
+        "standardize": _standardize(standardize),
+        "scale": scale,
+        "data_dir": data_dir,
+    }
+
+
+def _compute(
+    run: Callable[..., Any],
+    out: Path | None,
+    dataset: str,
+    task_settings: dict[str, Any],
+    settings: dict[str, Any],
+    memory_gb: float,
+) -> None:
+    """Compute a Dataset, or read it where `out` holds it already; print its table, write its report and figures."""
+    from mupjax import datasets, plots, report, store
+    from mupjax.results import arguments_json
+
+    chosen = {"dataset": dataset, **settings, **task_settings}
+    arguments = arguments_json({name: value for name, value in chosen.items() if name != "data_dir"})
+    finished = store.check_directory(out, arguments) if out else None
+    if finished:
+        print(f"{finished} holds these results already; writing their report and figures anew.")
+        results = store.read(finished)
+    else:
+        task = datasets.load(dataset, **task_settings)
+        results = run(task, **settings, memory_gb=memory_gb, progress=True)
+        results.attrs["arguments"] = arguments
+        if out:
+            store.write(results, out)
+    _print_table(*report.format_table(results))
+    if "error_run" in results:
+        _print_table(*report.format_width_study(results))
+    if out:
+        print(f"Report: {report.write(results, out, plots.save_all(results, out))}")
 
 
 def _fail(message: str) -> Never:

@@ -23,6 +23,7 @@ from mupjax.seeds import (
     OverSeeds,
     check_features,
     finite_seeds,
+    limit_stderr,
     limit_words,
     metric_over_seeds,
     over_seeds,
@@ -41,7 +42,7 @@ def loss_curves(dataset: Any, *, figure: Any = None) -> np.ndarray:
     """Draw losses over steps, a panel for each parametrization, training loss above test loss.
 
     Lines are means over seeds and darken with width; bands reach from the smallest to the largest seed; infinite width
-    is dashed black.
+    is dashed black, with a band of one standard error where it has one.
 
     Returns:
       The Axes, an object array [losses, parametrization].
@@ -86,7 +87,8 @@ def against_width(
     """Draw a metric of one layer at the last Gram step against width, on logarithmic axes.
 
     Marked lines are means over seeds, bands reach from the smallest to the largest seed. Dashed lines without markers
-    are infinite width; a limit of zero has no place on the axis and is named in the legend. Hollow markers are values
+    are infinite width, with a band of one standard error where they have one; a limit of zero has no place on the axis
+    and is named in the legend. Hollow markers are values
     at or below their resolution, drawn at the resolution.
 
     Args:
@@ -107,6 +109,7 @@ def against_width(
     statistics = metric_over_seeds(dataset, metric, features=features, layer=layer)
     widths, words = dataset["width"].values, limit_words(dataset)
     names = [_text(name, 30) for name in dataset["parametrization"].values]
+    stderr = limit_stderr(dataset, metric, features=features, layer=layer)
     factor = dataset[f"{metric}_sampling_factor"].values if divide_sampling else np.ones(len(widths))
     finite = _finite_widths(dataset)
     ax = _new_figure(8.2, 4.4).subplots() if ax is None else ax
@@ -121,6 +124,9 @@ def against_width(
         dashes = (5 * row, (5, 5))  # shifted, so that equal limits show between each other
         style = {"color": _COLOURS[row % 6], "linestyle": dashes, "linewidth": 1.5}
         ax.axhline(drawn[row, column], label=f"{names[row]}, infinite width", **style)
+        if stderr[row] > 0:
+            band = {"color": _COLOURS[row % 6], "alpha": 0.25, "linewidth": 0}
+            ax.axhspan(max(drawn[row, column] - stderr[row], 1e-300), drawn[row, column] + stderr[row], **band)
     if (statistics.unresolved[:, finite] > 0).any():
         ax.plot([], [], "o", color="0.35", markerfacecolor="white", label=UNRESOLVED)
     _width_ticks(ax, dataset, finite)
@@ -137,6 +143,8 @@ def against_width(
 def gram_heatmaps(dataset: Any, *, figure: Any = None, features: str = "h", layer: int | None = None) -> np.ndarray:
     """Draw the first and last Gram matrix of one layer at the largest width, and the last at infinite width.
 
+    Without finite widths, the first and last at infinite width.
+
     One row and one colour scale for each parametrization, of the first seed that did not diverge.
 
     Returns:
@@ -145,8 +153,9 @@ def gram_heatmaps(dataset: Any, *, figure: Any = None, features: str = "h", laye
     layer, kept = pick_layer(dataset, layer), finite_seeds(dataset)
     grams = dataset[f"{check_features(features)}_gram"].sel(layer=layer)
     infinite = [i for i in np.flatnonzero(np.isinf(dataset["width"].values)) if kept[:, i].any()]
-    largest = _finite_widths(dataset)[-1]
-    panels = [(largest, 0), (largest, -1), *((column, -1) for column in infinite)]
+    finite = _finite_widths(dataset)
+    both = [(finite[-1], 0), (finite[-1], -1)] if len(finite) else [(column, 0) for column in infinite]
+    panels = both + [(column, -1) for column in infinite]
     names, words = dataset["parametrization"].values, limit_words(dataset)
     if figure is None:
         figure = _new_figure(1.3 + 2.5 * len(panels), 0.5 + 2.6 * len(names), layout="compressed")
@@ -173,17 +182,65 @@ def gram_heatmaps(dataset: Any, *, figure: Any = None, features: str = "h", laye
     return axes
 
 
+def distance_from_limit(dataset: Any, *, ax: Any = None) -> Any:
+    """Draw the errors of a width study against width, on logarithmic axes, with the fitted powers.
+
+    Circles are networks with real weights, triangles are trained without hidden matrices; filled symbols and the solid
+    line are single networks, hollow ones and the dashed line the mean over initialisations. Bars are two standard
+    errors; a mean that is not resolved is drawn as an arrow down from two standard errors.
+
+    Args:
+      dataset: what `mupjax.limit` returns for some widths.
+      ax: where to draw; by default a new figure.
+
+    Returns:
+      The Axes.
+    """
+    ax = _new_figure(7.6, 4.6).subplots() if ax is None else ax
+    widths, dynamics = dataset["point_width"].values, dataset["point_dynamics"].values
+    ax.set(xscale="log", yscale="log")
+    for rank, (kind, words) in enumerate((("run", "one network"), ("mean", "mean over initialisations"))):
+        colour, fill = _COLOURS[rank], _COLOURS[rank] if kind == "run" else "white"
+        error, stderr = dataset[f"error_{kind}"].values, dataset[f"error_{kind}_stderr"].values
+        seen = error > 2 * stderr
+        for marker, name in (("o", "dense"), ("^", "matrix-free")):
+            chosen = seen & (dynamics == name)
+            style = {"color": colour, "markerfacecolor": fill, "marker": marker, "linestyle": "none", "markersize": 7}
+            label = f"{words}, {name}" if chosen.any() else None
+            ax.errorbar(widths[chosen], error[chosen], 2 * stderr[chosen], label=label, capsize=3, **style)
+        hidden = ~seen & (stderr > 0)
+        bound = error[hidden] + 2 * stderr[hidden]
+        arrow = {"uplims": True, "linestyle": "none", "color": colour, "capsize": 3}
+        label = f"{words}: at most" if hidden.any() else None
+        ax.errorbar(widths[hidden], bound, 0.4 * bound, label=label, **arrow)
+        slope, spread = float(dataset[f"slope_{kind}"]), float(dataset[f"slope_{kind}_stderr"])
+        if np.isfinite(slope):
+            weight = (error / stderr)[seen] ** 2
+            level = np.sum(weight * (np.log(error[seen]) - slope * np.log(widths[seen]))) / np.sum(weight)
+            label = f"{words}: width^({slope:.2f} ± {spread:.2f})"
+            line = np.array([widths.min(), widths[seen].max()])
+            ax.plot(line, np.exp(level) * line**slope, _LINES[0] if kind == "run" else "--", color=colour, label=label)
+    ax.set(xlabel="width n (hidden units)", ylabel="distance of outputs from infinite width\n(root mean square)")
+    ax.set_title(_text(dataset["parametrization"].values[0], 30), fontsize="medium")
+    ax.grid(color="0.92")
+    ax.legend(fontsize="small")
+    return ax
+
+
 def draw_all(dataset: Any) -> dict[str, Any]:
     """Return every figure of a comparison by the name of its file."""
     figures = {"loss.png": loss_curves(dataset).flat[0].figure}
-    figures |= {f"{metric}.png": _metric_figure(dataset, metric) for metric in METRICS}
+    if len(_finite_widths(dataset)):
+        figures |= {f"{metric}.png": _metric_figure(dataset, metric) for metric in METRICS}
+    if "error_run" in dataset:
+        figures["width_study.png"] = distance_from_limit(dataset).figure
     if "h_gram" in dataset:
         figures["grams.png"] = gram_heatmaps(dataset).flat[0].figure
     return figures
 
 
 def save_all(dataset: Any, out: str | os.PathLike[str]) -> list[Path]:
-    """Write loss.png, feature_change.png, diversity.png, space_time.png and grams.png to the directory `out`.
+    """Write every figure of `draw_all` to the directory `out`: loss.png, grams.png, a figure for each metric, ...
 
     All are drawn before the first is written, and each is put in place whole.
     """
@@ -225,6 +282,9 @@ def _loss_panel(ax: Any, dataset: Any, loss: str, row: int) -> None:
     for limit in _positive(runs[np.isinf(dataset["width"].values), 0]):
         if np.isfinite(limit).any():
             ax.plot(steps, limit, "--", color="black", linewidth=1.6, zorder=3, label="infinite width")
+            if f"{loss}_stderr" in dataset and np.isfinite(error := dataset[f"{loss}_stderr"].values[row]).any():
+                band = {"color": "black", "alpha": 0.3, "linewidth": 0}
+                ax.fill_between(steps, _positive(limit - error), _positive(limit + error), **band)
     if diverged:
         box = {"facecolor": "white", "edgecolor": "0.7", "alpha": 0.85, "boxstyle": "round,pad=0.3"}
         place = {"transform": ax.transAxes, "ha": "right", "va": "top", "bbox": box, "zorder": 4}

@@ -59,6 +59,12 @@ _FIGURES = {
         "features do not move, and positive where they become new and remain diverse. Compare slopes with the "
         f"sampling factor divided out ({_CHEN}).",
     ),
+    "width_study.png": (
+        "Distance from infinite width",
+        "Outputs of single networks come closer to the limit as 1/√n, their mean over initialisations as 1/n. Circles "
+        "are networks with real weights, triangles the same law drawn without hidden matrices; bars are two standard "
+        f"errors ({_YANG}).",
+    ),
     "grams.png": (
         "Gram matrices before and after training",
         "Each row has one colour scale. In the kernel regime the last matrix looks like the first and like the "
@@ -71,7 +77,8 @@ class Estimate(NamedTuple):
     """A value over seeds.
 
     mean: of max(value, resolution), over the seeds that did not diverge; NaN where there is none.
-    std: sample standard deviation over these seeds; NaN for fewer than two, and for limits, which have no seeds.
+    std: sample standard deviation over these seeds, NaN for fewer than two; of a limit its standard error, NaN where it
+      is exact.
     resolution: what rounding can tell from zero; 0 for quantities that have no such floor.
     unresolved: 'none', 'some' or 'all' seeds are at or below the resolution.
     """
@@ -114,11 +121,15 @@ def summary(dataset: Any) -> list[Row]:
     names, widths = dataset["parametrization"].values, dataset["width"].values
     kept, words = seeds.finite_seeds(dataset), seeds.limit_words(dataset)
     columns = {name: _over_seeds(dataset, name, kept) for name in _COLUMNS if name in (*seeds.METRICS, *dataset)}
+    stderrs = {name: seeds.limit_stderr(dataset, name) for name in columns}
     rows = []
     for i, name in enumerate(names):
         for j, width in enumerate(widths):
             infinite, diverged = bool(np.isinf(width)), int((~kept[i, j]).sum())
-            values = {column: _estimate(statistics, (i, j), infinite) for column, statistics in columns.items()}
+            values = {
+                column: _estimate(statistics, (i, j), float(stderrs[column][i]) if infinite else None)
+                for column, statistics in columns.items()
+            }
             note = words[i] if infinite else f"{diverged} of {kept.shape[-1]} seeds diverged" if diverged else ""
             label = str(dataset["width_label"].values[j])
             rows.append(Row(str(name), float(width), label, 0 if infinite else diverged, values, note))
@@ -130,6 +141,24 @@ def format_table(dataset: Any) -> tuple[list[str], list[list[str]]]:
     rows = summary(dataset)
     columns = ["parametrization", "width", *(_COLUMNS[name] for name in rows[0].values), "note"]
     return columns, [[row.parametrization, row.width_label, *map(str, row.values.values()), row.note] for row in rows]
+
+
+def format_width_study(dataset: Any) -> tuple[list[str], list[list[str]]]:
+    """Return a width study's errors, with standard errors, and the fitted powers of the width as plain text."""
+    columns = ["width", "trained by", "seeds", "error of one network", "error of the mean"]
+    rows = []
+    for point in range(dataset.sizes["point"]):
+        one = dataset.isel(point=point)
+        cells = []
+        for kind in ("run", "mean"):
+            error, stderr = float(one[f"error_{kind}"]), float(one[f"error_{kind}_stderr"])
+            cells.append(_number(error, 3, stderr) if error > 2 * stderr else f"< {_number(error + 2 * stderr, 2)}")
+        rows.append(
+            [f"{int(one['point_width'])}", str(one["point_dynamics"].values), str(int(one["point_seeds"])), *cells]
+        )
+    slopes = [(float(dataset[f"slope_{kind}"]), float(dataset[f"slope_{kind}_stderr"])) for kind in ("run", "mean")]
+    rows.append(["fitted power", "", "", *(f"{slope:.3f} ± {stderr:.3f}" for slope, stderr in slopes)])
+    return columns, rows
 
 
 def write(dataset: Any, out: str | os.PathLike[str], pictures: Sequence[Path] | None = None) -> Path:
@@ -157,10 +186,11 @@ def _over_seeds(dataset: Any, name: str, kept: np.ndarray) -> seeds.OverSeeds:
     return seeds.over_seeds(np.where(kept, final, np.nan))
 
 
-def _estimate(statistics: seeds.OverSeeds, cell: tuple[int, int], infinite: bool) -> Estimate:
+def _estimate(statistics: seeds.OverSeeds, cell: tuple[int, int], stderr: float | None) -> Estimate:
+    """The value with its spread over seeds, or with its standard error where that is given: a limit's."""
     mean, std, _, _, resolution, seeds, unresolved = (array[cell] for array in statistics)
     word = "none" if not unresolved else "all" if unresolved == seeds else "some"
-    return Estimate(float(mean), float("nan") if infinite else float(std), float(resolution), word)
+    return Estimate(float(mean), float(std) if stderr is None else stderr, float(resolution), word)
 
 
 def _number(value: float, digits: int, spread: float = float("nan")) -> str:
@@ -225,7 +255,8 @@ def _caption(dataset: Any) -> str:
     layer, step, last = (int(dataset[name].values[-1]) for name in ("layer", "gram_step", "step"))
     return (
         f"Losses after {last} SGD steps; features are the preactivations h of layer {layer} at step {step}. "
-        f"Mean ± sample standard deviation over those of {dataset.sizes['seed']} seeds that did not diverge."
+        f"Mean ± sample standard deviation over those of {dataset.sizes['seed']} seeds that did not diverge; at "
+        "infinite width ± standard error, where the limit is not exact."
     )
 
 

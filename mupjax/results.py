@@ -43,6 +43,33 @@ def measure(run: Trajectory) -> dict[str, np.ndarray]:
     return {name: np.asarray(array) for name, array in arrays.items() if array is not None}
 
 
+def measure_limit(runs: Trajectory) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Reduce independent runs of a limit to the Dataset's arrays of their mean, and to standard errors (jackknife).
+
+    Eigenvalues are taken of the mean Gram: those of single runs are biased, as they are not linear in it. Leaving out
+    one run at a time corrects the rest of that bias to first order, and gives the standard error; one run has neither.
+
+    Returns:
+      Arrays with a runs axis of length one, and standard errors without it, NaN for one run.
+    """
+    count = len(runs.train_loss)
+    values = runs._replace(step=None, info=None, stderr=None)
+
+    def of_mean(kept: np.ndarray) -> dict[str, np.ndarray]:
+        return measure(jax.tree.map(lambda leaf: np.mean(leaf[kept], axis=0, keepdims=True, dtype=np.float64), values))
+
+    mean = of_mean(np.arange(count))
+    if count == 1:
+        return mean, {name: np.full(array.shape[1:], np.nan) for name, array in mean.items()}
+    parts = [of_mean(np.delete(np.arange(count), run)) for run in range(count)]
+    left_out = {name: np.stack([part[name] for part in parts]) for name in mean}
+    corrected = {
+        name: array if name.endswith(("_gram", "_resolution")) else count * array - (count - 1) * left_out[name].mean(0)
+        for name, array in mean.items()
+    }
+    return corrected, {name: (count - 1) / count**0.5 * array.std(axis=0)[0] for name, array in left_out.items()}
+
+
 def width_label(width: int | tuple[int, ...] | float) -> str:
     """Return how tables and plots write a width."""
     if isinstance(width, tuple):
@@ -57,17 +84,20 @@ def dataset(
     num_steps: int,
     along_parametrization: Mapping[str, Sequence[Any]],
     arguments: Mapping[str, Any],
+    limit_stderrs: Mapping[int, Mapping[str, np.ndarray]] | None = None,
 ) -> Any:
     """Return the Dataset of a comparison; cells that were not computed are NaN.
 
     Args:
-      cells: {(parametrization index, width index): what `measure` returned}, (0, 0) among them; the width index one
-        past the last is the limit's.
+      cells: {(parametrization index, width index): what `measure` returned}, at least one; the width index one past
+        the last is the limit's.
       widths: the finite widths.
       spec: what was recorded.
       num_steps: the last step.
       along_parametrization: coordinates along that dimension, 'parametrization' itself among them.
       arguments: kept in attrs as JSON beside the versions.
+      limit_stderrs: {parametrization index: standard errors of the limit's row}, variables `<name>_stderr` without the
+        dims width and seed; NaN where a limit is exact or was not computed.
     """
     import xarray as xr
 
@@ -78,15 +108,25 @@ def dataset(
         "h_gram": ("gram_step", "layer", "gram_input", "gram_input_2"),
         "x_gram": ("gram_step", "layer", "gram_input", "gram_input_2"),
     }
-    template = cells[0, 0]
+    template = next(iter(cells.values()))
     num_parametrizations = len(along_parametrization["parametrization"])
     variables = {}
     for name, array in template.items():
         whole = np.full((num_parametrizations, len(widths) + 1, *array.shape), np.nan, array.dtype)
         for (row, column), cell in cells.items():
             whole[row, column] = cell[name]
-        dims = ("parametrization", "width", "seed", *trailing.get(name, ("gram_step", "layer")))
-        variables[name] = (dims, whole, {"units": "1", "long_name": _long_name(name)})
+        after = trailing.get(name, ("gram_step", "layer"))
+        variables[name] = (
+            ("parametrization", "width", "seed", *after),
+            whole,
+            {"units": "1", "long_name": _long_name(name)},
+        )
+        if limit_stderrs and not name.endswith(("_resolution", "_gram")):
+            errors = np.full((num_parametrizations, *array.shape[1:]), np.nan)
+            for row, stderrs in limit_stderrs.items():
+                errors[row] = stderrs.get(name, np.nan)
+            words = f"{_long_name(name)} at infinite width: standard error"
+            variables[f"{name}_stderr"] = (("parametrization", *after), errors, {"units": "1", "long_name": words})
     labels = [*map(width_label, widths), width_label(math.inf)]
     sizes = np.array([float(max(w) if isinstance(w, tuple) else w) for w in widths] + [math.inf])
     num_gram = template["h_gram"].shape[-1]

@@ -74,6 +74,20 @@ def metric_over_seeds(dataset: Any, metric: str, *, features: str = "h", layer: 
     return over_seeds(np.where(finite_seeds(dataset), values, np.nan), np.asarray(resolution))
 
 
+def limit_stderr(dataset: Any, name: str, *, features: str = "h", layer: int | None = None) -> np.ndarray:
+    """Return the standard error of the infinite-width value of a metric or loss at the last step, [parametrization].
+
+    NaN where the limit is exact, was computed by one run, or was not computed.
+    """
+    metric = name in METRICS
+    variable = f"{variable_name(name, features) if metric else name}_stderr"
+    if variable not in dataset:
+        return np.full(dataset.sizes["parametrization"], np.nan)
+    if metric:
+        return dataset[variable].isel(gram_step=-1).sel(layer=pick_layer(dataset, layer)).values
+    return dataset[variable].isel(step=-1).values
+
+
 def finite_seeds(dataset: Any) -> np.ndarray:
     """Return which runs end with a finite training loss, bool [parametrization, width, seed]."""
     loss = dataset["train_loss"].isel(step=-1).transpose("parametrization", "width", "seed")

@@ -6,7 +6,7 @@ G Gram inputs, n the width, :math:`h^l` preactivations, :math:`x^l = \phi(h^l)`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -114,6 +114,10 @@ class TrajectorySpec:
             raise ValueError(
                 f"Expected `space_time` to be drawn from {', '.join(SpaceTime._fields)}, got {self.space_time!r}."
             )
+
+    def without_grams(self) -> TrajectorySpec:
+        """The same steps and predictions, and nothing else."""
+        return replace(self, grams=(), space_time=())
 
     def resolve_steps(self, num_steps: int) -> tuple[int, ...]:
         """Recorded steps as non-negative ints. ValueError where one is outside 0..num_steps or out of order."""

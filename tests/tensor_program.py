@@ -1,17 +1,19 @@
 r"""The infinite-width limit of deep LINEAR muP networks, exactly, from the rules of Tensor Programs and nothing else.
 
-Every random variable is a linear combination of Gaussian generators of its layer, so expectations are quadratic forms and
-the derivatives in Zdot are coefficients. Shares no idea with the library's conditioning: a product W_0 x adds a
+Every random variable is a linear combination of Gaussian generators of its layer, so expectations are quadratic forms
+and the derivatives in Zdot are coefficients. Shares no idea with the library's conditioning: a product W_0 x adds a
 generator with covariances E[Z^x Z^y], and the coefficients of x on the generators of W_0^T g times the g's.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 
 class Space:
-    """Generators of one layer with their covariance; a vector is a coefficient array, padded as generators are added."""
+    """Generators of one layer with their covariance; a vector is a coefficient array, padded as they are added."""
 
     def __init__(self):
         self.cov = np.zeros((0, 0))
@@ -57,11 +59,11 @@ class Matrix:
 
 
 def train_linear(x, y, depth, rate, steps):
-    """Predictions [steps + 1, P] of the infinitely wide linear muP network under full-batch SGD with MSE, one output."""
+    """Predictions [steps + 1, P] of the infinitely wide linear muP network: full-batch SGD, MSE, one output."""
     num, dim = x.shape
     kernel = x @ x.T / dim
     spaces = [Space() for _ in range(depth)]
-    matrices = [Matrix(below, above) for below, above in zip(spaces[:-1], spaces[1:], strict=True)]
+    matrices = [Matrix(below, above) for below, above in pairwise(spaces)]
     columns = [spaces[0].new(np.eye(k + 1)[-1]) for k in range(dim)]
     h_0 = [spaces[0].add(*(x[i, k] / dim**0.5 * columns[k] for k in range(dim))) for i in range(num)]
     last = spaces[-1]
@@ -73,30 +75,30 @@ def train_linear(x, y, depth, rate, steps):
         for i in range(num):
             moved = (-rate * chi[j] * kernel[i, j] * dh[0][j] for chi, _, dh in seen for j in range(num))
             features[0][i] = spaces[0].add(h_0[i], *moved)
-        for l in range(1, depth):
+        for layer in range(1, depth):
             for i in range(num):
-                below = spaces[l - 1]
-                product = matrices[l - 1].times(features[l - 1][i], "forward")
+                below = spaces[layer - 1]
+                product = matrices[layer - 1].times(features[layer - 1][i], "forward")
                 moved = [
-                    -rate * chi[j] * below.inner(xs[l - 1][j], features[l - 1][i]) * dh[l][j]
+                    -rate * chi[j] * below.inner(xs[layer - 1][j], features[layer - 1][i]) * dh[layer][j]
                     for chi, xs, dh in seen
                     for j in range(num)
                 ]
-                features[l][i] = spaces[l].add(product, *moved)
+                features[layer][i] = spaces[layer].add(product, *moved)
         moved = (-rate * chi[j] * xs[-1][j] for chi, xs, _ in seen for j in range(num))
         now = last.add(readout, *moved)
         f = np.array([last.inner(now, features[-1][i]) for i in range(num)])
         predictions.append(f)
         backward = [[None] * num for _ in range(depth)]
         backward[-1] = [now] * num
-        for l in reversed(range(1, depth)):
+        for layer in reversed(range(1, depth)):
             for i in range(num):
-                product = matrices[l - 1].times(backward[l][i], "backward")
+                product = matrices[layer - 1].times(backward[layer][i], "backward")
                 moved = [
-                    -rate * chi[j] * spaces[l].inner(dh[l][j], backward[l][i]) * xs[l - 1][j]
+                    -rate * chi[j] * spaces[layer].inner(dh[layer][j], backward[layer][i]) * xs[layer - 1][j]
                     for chi, xs, dh in seen
                     for j in range(num)
                 ]
-                backward[l - 1][i] = spaces[l - 1].add(product, *moved)
+                backward[layer - 1][i] = spaces[layer - 1].add(product, *moved)
         seen.append(((f - y) / num, features, backward))
     return np.array(predictions)

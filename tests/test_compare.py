@@ -10,7 +10,7 @@ import pytest
 
 import mupjax
 from mupjax import datasets, runs
-from mupjax.compare import MAX_RECORDED_STEPS
+from mupjax.cells import MAX_RECORDED_STEPS
 from mupjax.dynamics import dense, kernel_limit
 from mupjax.task import Task
 
@@ -40,7 +40,7 @@ def test_dataset_has_the_agreed_names_and_units(small):
         assert small[name].dims[:3] == ("parametrization", "width", "seed")
     for name in ("diversity_h", "diversity_x", "space_time_lambda_min_h", "space_time_lambda_min_x"):
         assert f"{name}_resolution" in small
-    assert list(small.limit.values) == ["kernel limit", "feature-learning limit: not computed"]
+    assert list(small.limit.values) == ["kernel limit", "feature-learning limit, 4 x 512 particles"]
     assert small.learning_rate.values.tolist() == [0.3, 1.0]
     assert {"version_jax", "version_mupjax", "arguments", "device"} <= small.attrs.keys()
 
@@ -139,7 +139,7 @@ def test_only_mup_keeps_features_moving_and_diverse(dataset):
     if dataset == "cifar10" and not (found / "cifar-10-batches-bin").is_dir():
         pytest.skip("CIFAR-10: MUPJAX_DATA does not lead to cifar-10-batches-bin (twin: digits)")
     task = datasets.load(dataset, classes=(0, 1), train_size=32, test_size=None)
-    data = mupjax.compare(task, widths=(128, 512), steps=300, seeds=3, centred=False)
+    data = mupjax.compare(task, widths=(128, 512), steps=300, seeds=3, centred=False, limit=False)
     last = data.isel(gram_step=-1, layer=-1, width=slice(0, 2))
     change = last.feature_change_h.mean("seed")
     for name in ("sp", "ntp"):

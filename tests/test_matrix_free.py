@@ -8,12 +8,15 @@ import numpy as np
 import optax
 import pytest
 import worked_example
+from scipy import stats
 
 from mupjax.dynamics import _unformed, dense, matrix_free
 from mupjax.dynamics._unformed import principal_coordinates
 from mupjax.network import MLP
+from mupjax.optim import adam
 from mupjax.parametrization import ip, mup, ntp, sp
-from mupjax.task import batch_order
+from mupjax.runs import map_runs
+from mupjax.task import Task, batch_order
 from mupjax.trajectory import TrajectorySpec
 
 WIDTHS = (24, 32, 40)  # of different length, so that a question's shape says which matrix answers
@@ -103,3 +106,118 @@ def test_another_matrix_would_be_seen(monkeypatch, key):
     kernels[2] = kernels[2][:, ::-1]
     ours = train_on(monkeypatch, kernels, task, mup(), **settings)
     assert np.abs(ours.predictions - expected.predictions).max() > 1e-2
+
+
+@pytest.mark.parametrize("preset", [mup, ntp, ip])
+def test_same_law_as_dense_networks_at_width_64(preset):
+    """Means, covariances and distributions of f_t over 2,000 seeds, and the same tests see another rate at once."""
+    task, seeds = worked_example.task(test=True), 2000
+    rate = {"mup": 1.0, "ntp": 1.0, "ip": 8.0}[preset().name]
+    settings = {"width": 64, "depth": 2, "num_steps": 3, "spec": TrajectorySpec(grams=(), steps=(1, 3))}
+
+    def outputs(train, rate, start):
+        def run(key, task, rate):
+            return train(task, preset(), key=key, learning_rate=rate, **settings).predictions
+
+        keys = jax.random.split(jax.random.key(start), seeds)
+        return np.asarray(map_runs(run, keys, task, jnp.float32(rate)), np.float64)[..., 0].reshape(seeds, -1)
+
+    ours, theirs = outputs(matrix_free.train, rate, 1), outputs(dense.train, rate, 2)
+    other = outputs(dense.train, 1.5 * rate, 3)
+    assert smallest_p(ours, theirs) > 1e-4
+    assert smallest_p(ours, other) < 1e-8
+
+
+def smallest_p(ours, theirs):
+    """Of Kolmogorov-Smirnov, equal means and equal covariances over all recorded outputs, times their number."""
+    found = [stats.ks_2samp(a, b).pvalue for a, b in zip(ours.T, theirs.T, strict=True)]
+    found += [stats.ttest_ind(a, b).pvalue for a, b in zip(ours.T, theirs.T, strict=True)]
+    centred = [f - f.mean(0) for f in (ours, theirs)]
+    at_once = [
+        np.einsum("si,sj->sij", f[:, :6], f[:, :6]).reshape(len(f), -1) for f in centred
+    ]  # one step's six inputs
+    found += [stats.ttest_ind(a, b).pvalue for a, b in zip(at_once[0].T, at_once[1].T, strict=True)]
+    return min(found) * len(found)
+
+
+def test_nearly_dependent_inputs_and_converged_training(monkeypatch, key):
+    """500 steps, two inputs equal and two 1e-4 apart: finite, equal to dense training, and directions run out."""
+    x = worked_example.X[[0, 1, 2, 2]].copy()
+    x[1] = x[0] + 1e-4 * worked_example.X[3]
+    y = np.array([[1.0], [1.0], [-0.5], [-0.5]])
+    settings = {"learning_rate": 0.5, "num_steps": 500, "key": key}
+    with jax.enable_x64(True):
+        task = Task(x, y)
+        kernels = kernels_of(task, mup(), "tanh", key)
+        expected = dense.train(task, mup(), width=WIDTHS, depth=3, **settings)
+        ours = train_on(monkeypatch, kernels, task, mup(), **settings)
+        expected, ours = jax.tree.map(np.asarray, (expected, ours))
+    assert expected.train_loss[-1] < 1e-6
+    np.testing.assert_allclose(ours.predictions, expected.predictions, atol=3e-4)  # 500 cuts of 3e-5, not all alike
+    np.testing.assert_allclose(ours.predictions[:, 2], ours.predictions[:, 3], rtol=1e-9, atol=1e-12)
+    assert np.all(np.asarray(ours.info.directions) <= 40)
+
+
+def test_directions_that_do_not_fit_are_reported(key):
+    task = worked_example.task()
+    settings = {"width": 2048, "depth": 2, "learning_rate": 1.0, "num_steps": 8, "key": key}
+    whole, cut = (matrix_free.train(task, mup(), max_directions=m, **settings) for m in (None, 12))
+    assert np.all(np.asarray(whole.info.left_out) == 0)
+    assert np.all(np.asarray(cut.info.directions) == 12)
+    assert np.all((np.asarray(cut.info.left_out) > 1e-9) & (np.asarray(cut.info.left_out) < 1))
+    assert np.max(np.abs(whole.predictions - cut.predictions)) < 0.5  # an approximation, still stable
+
+
+def test_a_diverging_run_is_nan_in_its_own_row(key):
+    task = worked_example.task()
+
+    def run(rate, task):
+        settings = {"width": 32, "depth": 2, "num_steps": 6, "activation": "linear", "key": key}
+        return matrix_free.train(task, mup(), learning_rate=rate, **settings)
+
+    for inner in ("map", "vmap"):
+        loss = np.asarray(map_runs(run, jnp.array([0.5, 1e30, 0.5]), task, inner=inner).train_loss)
+        assert np.isfinite(loss[[0, 2]]).all()
+        np.testing.assert_array_equal(loss[0], loss[2])
+        assert not np.isfinite(loss[1, -1])
+
+
+def test_estimated_bytes_against_the_compiled_program(key):
+    """Within a factor of two of what XLA allocates for a run whose stores dominate."""
+    task = worked_example.task()
+    settings = {"width": 65536, "depth": 3, "num_steps": 12}
+
+    def run(key, task):
+        return matrix_free.train(task, mup(), key=key, learning_rate=1.0, **settings)
+
+    analysis = jax.jit(run).lower(key, task).compile().memory_analysis()
+    real = analysis.temp_size_in_bytes + analysis.argument_size_in_bytes + analysis.output_size_in_bytes
+    estimate = matrix_free.estimate_bytes(task, **settings)
+    assert 0.5 < (estimate.working + estimate.result) / real < 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"width": 0}, "`width` to be a positive int, got width=0"),
+        ({"width": (8, 8)}, "one width for each of 3 layers"),
+        ({"num_steps": 0}, "`num_steps` to be a positive int"),
+        ({"learning_rate": -1.0}, "`learning_rate` to be finite and >= 0"),
+        ({"momentum": 1.0}, "`momentum`"),
+        ({"batches": np.zeros((3, 2), int)}, "`batches` to have shape"),
+        ({"max_directions": 0}, "`max_directions` to be a positive int"),
+        ({"width": 10**8}, r"memory_gb=8, got about .* GB for 14 directions at width 100000000"),
+        ({"memory_gb": -1.0}, "`memory_gb` to be positive"),
+        ({"spec": TrajectorySpec(space_time=("h",), gram_inputs=(4,))}, "test inputs"),
+    ],
+)
+def test_bad_input_is_one_clear_error(key, settings, message):
+    whole = {"width": 16, "depth": 3, "learning_rate": 1.0, "num_steps": 2, "key": key} | settings
+    with pytest.raises(ValueError, match=message):
+        matrix_free.train(worked_example.task(test=True), mup(), **whole)
+
+
+def test_adam_is_refused_with_the_reason(key):
+    settings = {"width": 16, "depth": 1, "learning_rate": 1.0, "num_steps": 1, "optimizer": adam}
+    with pytest.raises(ValueError, match="act on entries"):
+        matrix_free.train(worked_example.task(), mup(), key=key, **settings)

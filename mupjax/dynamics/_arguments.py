@@ -24,6 +24,15 @@ def check_training(
             raise ValueError(f"Expected `{name}` to be >= 0 (momentum also < 1), got {name}={value!r}.")
 
 
+def refuse_optimizer(optimizer: Any) -> None:
+    """Raise ValueError for any optimizer but SGD with momentum, Nesterov and decoupled decay."""
+    if optimizer is not None:
+        raise ValueError(
+            "Expected SGD (momentum, nesterov, weight_decay, a schedule as learning_rate), got `optimizer`: Adam and "
+            "its kin act on entries of the weights, and hidden matrices that are never formed have none."
+        )
+
+
 def check_memory(need_bytes: int, memory_gb: float, what: str, advice: str) -> None:
     """Raise ValueError where a run does not fit its memory budget."""
     if not memory_gb > 0:

@@ -100,9 +100,9 @@ def ask(side: Side, other: Side, queries: Float[Array, "B n"], noise: Any, room:
       noise: a function of new directions [B, n] that returns independent Gaussians [B, m] of the matrix's std.
       room: how many directions the side may hold; None where new ones are not kept.
     """
-    units, lengths = _units(queries)
-    known = contract(units, side.directions, side.count)
-    rest = units - combine(known, side.directions, side.count)
+    aimed, lengths = units(queries)
+    known = contract(aimed, side.directions, side.count)
+    rest = aimed - combine(known, side.directions, side.count)
     to_new, from_new, variances = whiten(rest)
     fits = jnp.full(len(queries), True) if room is None else jnp.arange(len(queries)) < room - side.count
     kept = (variances > MIN_VARIANCE) & fits
@@ -110,7 +110,7 @@ def ask(side: Side, other: Side, queries: Float[Array, "B n"], noise: Any, room:
     # Orthogonalised twice: the first pass leaves rounding of the queries, which small new directions magnify.
     again = contract(new, side.directions, side.count)
     new = new - combine(again, side.directions, side.count)
-    to_unit, from_unit = _whiten_symmetrically(new)
+    to_unit, from_unit = _straighten(new, kept)
     new = jnp.where(kept[:, None], to_unit @ new, 0)
     from_new = lengths[:, None] * jnp.where(kept[None, :], from_new, 0)
     answers = jnp.where(kept[:, None], noise(new), 0)
@@ -126,9 +126,17 @@ def ask(side: Side, other: Side, queries: Float[Array, "B n"], noise: Any, room:
 
 
 def answer(side: Side, question: Question) -> Answer:
-    """Return W q for every query of the question, in two parts."""
-    gaussian = combine(question.coordinates, side.answers, side.count) + question.new_coordinates @ question.answers
-    return Answer(gaussian, question.coordinates @ side.along + question.new_coordinates @ question.along)
+    """Return W q for every query of a question that is not kept, in two parts."""
+    known = answer_known(side, question.coordinates)
+    return Answer(
+        known.gaussian + question.new_coordinates @ question.answers,
+        known.along + question.new_coordinates @ question.along,
+    )
+
+
+def answer_known(side: Side, coordinates: Float[Array, "B K"]) -> Answer:
+    """Return W q for queries with these coordinates on the side's directions, in two parts."""
+    return Answer(*(combine(coordinates, rows, side.count) for rows in (side.answers, side.along)))
 
 
 def keep(side: Side, question: Question) -> tuple[Side, Float[Array, "B K"]]:
@@ -147,7 +155,7 @@ def keep(side: Side, question: Question) -> tuple[Side, Float[Array, "B K"]]:
     return kept, lax.dynamic_update_slice_in_dim(question.coordinates, question.new_coordinates, side.count, 1)
 
 
-def _units(queries: jax.Array) -> tuple[jax.Array, jax.Array]:
+def units(queries: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Queries of length one and their lengths, without underflow of small ones; zero stays zero."""
     sizes = jnp.max(jnp.abs(queries), axis=1, keepdims=True)
     scaled = queries / jnp.where(sizes > 0, sizes, 1)
@@ -168,14 +176,13 @@ def whiten(rows: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 
 @in_float64
-def _whiten_symmetrically(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The matrix nearest to the identity that makes almost orthonormal rows orthonormal, and its inverse."""
-    variances, vectors = _spectrum(rows)
-    there = variances > 0.25
-    roots = jnp.sqrt(jnp.where(there, variances, 1))
-    to_unit = jnp.where(there[None, :], vectors / roots[None, :], 0) @ vectors.T
-    from_unit = jnp.where(there[None, :], vectors * roots[None, :], 0) @ vectors.T
-    return to_unit.astype(rows.dtype), from_unit.astype(rows.dtype)
+def _straighten(rows: jax.Array, kept: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The triangular matrix that makes almost orthonormal kept rows orthonormal, and its inverse."""
+    there = jnp.outer(kept, kept)
+    factor = jnp.linalg.cholesky(jnp.where(there, products(rows), jnp.eye(len(rows))), symmetrize_input=False)
+    identity = jnp.eye(len(rows), dtype=factor.dtype)
+    inverse = jax.scipy.linalg.solve_triangular(factor, identity, lower=True)
+    return inverse.astype(rows.dtype), factor.astype(rows.dtype)
 
 
 def _spectrum(rows: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -19,7 +19,7 @@ from jax import lax
 
 from mupjax import optim
 from mupjax.dynamics import _unformed
-from mupjax.dynamics._conditioning import whiten
+from mupjax.dynamics._conditioning import units, whiten
 from mupjax.dynamics._rows import combine
 from mupjax.dynamics._unformed import Back, Net, Pass, Shape
 from mupjax.dynamics.dense import loss_per_sample
@@ -177,8 +177,9 @@ def _draws(key: jax.Array, design: Design, spare: int) -> _unformed.Draw:
 
 def _orthogonal_to(readout: jax.Array, x: jax.Array) -> jax.Array:
     """Readout rows orthogonal to features [P, n], each of its former length."""
-    to_unit, _, _ = whiten(x / jnp.sqrt(jnp.sum(x**2, axis=1, keepdims=True)))
-    unit = to_unit @ (x / jnp.sqrt(jnp.sum(x**2, axis=1, keepdims=True)))
+    directions, _ = units(x)
+    to_unit, _, _ = whiten(directions)
+    unit = to_unit @ directions
     rest = readout
     for _ in range(2):
         rest = rest - (rest @ unit.T) @ unit

@@ -13,31 +13,31 @@ from jaxtyping import Array, Float
 
 from mupjax.gram import up
 
-BLOCK = 16
+BLOCK, WIDE_BLOCK = 16, 64  # rows at a time; many vectors at once keep the processor busier with more
 TILE = 16384
 
 
 def capacity(rows: int) -> int:
     """Return how many rows to allocate for `rows` of them: whole blocks."""
-    return -(-rows // BLOCK) * BLOCK
+    size = BLOCK if rows <= 4 * BLOCK else WIDE_BLOCK
+    return -(-rows // size) * size
 
 
 def contract(vectors: Float[Array, "B n"], rows: Float[Array, "K n"], count: jax.Array) -> Float[Array, "B K"]:
     """Return the inner products with the first `count` rows; the others (they hold zeros) are skipped by blocks."""
     if _is_small(rows):
         return jnp.matmul(vectors, rows.T, precision="highest")
-    tile = _tile(rows.shape[1])
+    tile, size = _tile(rows.shape[1]), _block(len(vectors), len(rows))
 
     def over_tiles(i: jax.Array, products: jax.Array) -> jax.Array:
         piece = lax.dynamic_slice_in_dim(vectors, i * tile, tile, 1)
 
         def over_blocks(j: jax.Array, products: jax.Array) -> jax.Array:
-            block = _piece(rows, j, i, tile)
-            part = jnp.matmul(piece, block.T, precision="highest")
-            part = part + lax.dynamic_slice_in_dim(products, j * BLOCK, BLOCK, 1)
-            return lax.dynamic_update_slice_in_dim(products, part, j * BLOCK, 1)
+            part = jnp.matmul(piece, _piece(rows, j, i, (size, tile)).T, precision="highest")
+            part = part + lax.dynamic_slice_in_dim(products, j * size, size, 1)
+            return lax.dynamic_update_slice_in_dim(products, part, j * size, 1)
 
-        return lax.fori_loop(0, _blocks(count), over_blocks, products)
+        return lax.fori_loop(0, _blocks(count, size), over_blocks, products)
 
     products = jnp.zeros((len(vectors), len(rows)), vectors.dtype)
     return lax.fori_loop(0, rows.shape[1] // tile, over_tiles, products)
@@ -47,15 +47,15 @@ def combine(weights: Float[Array, "B K"], rows: Float[Array, "K n"], count: jax.
     """Return the weighted sums of the first `count` rows."""
     if _is_small(rows):
         return jnp.matmul(weights, rows, precision="highest")
-    tile = _tile(rows.shape[1])
+    tile, size = _tile(rows.shape[1]), _block(len(weights), len(rows))
 
     def over_tiles(i: jax.Array, sums: jax.Array) -> jax.Array:
         def over_blocks(j: jax.Array, piece: jax.Array) -> jax.Array:
-            block = _piece(rows, j, i, tile)
-            weight = lax.dynamic_slice_in_dim(weights, j * BLOCK, BLOCK, 1)
-            return piece + jnp.matmul(weight, block, precision="highest")
+            weight = lax.dynamic_slice_in_dim(weights, j * size, size, 1)
+            return piece + jnp.matmul(weight, _piece(rows, j, i, (size, tile)), precision="highest")
 
-        piece = lax.fori_loop(0, _blocks(count), over_blocks, jnp.zeros((len(weights), tile), weights.dtype))
+        start = jnp.zeros((len(weights), tile), weights.dtype)
+        piece = lax.fori_loop(0, _blocks(count, size), over_blocks, start)
         return lax.dynamic_update_slice_in_dim(sums, piece, i * tile, 1)
 
     sums = jnp.zeros((len(weights), rows.shape[1]), weights.dtype)
@@ -79,13 +79,17 @@ def _is_small(rows: jax.Array) -> bool:
     return len(rows) <= 4 * BLOCK and rows.shape[1] <= TILE // 8
 
 
-def _piece(rows: jax.Array, j: jax.Array, i: jax.Array, tile: int) -> jax.Array:
-    starts = (jnp.asarray(index, jnp.int32) for index in (j * BLOCK, i * tile))  # one type, also where JAX runs in x64
-    return lax.dynamic_slice(rows, tuple(starts), (BLOCK, tile))
+def _piece(rows: jax.Array, j: jax.Array, i: jax.Array, shape: tuple[int, int]) -> jax.Array:
+    starts = (jnp.asarray(index * step, jnp.int32) for index, step in zip((j, i), shape, strict=True))
+    return lax.dynamic_slice(rows, tuple(starts), shape)  # starts of one type, also where JAX runs in x64
 
 
-def _blocks(count: jax.Array) -> jax.Array:
-    return (count + BLOCK - 1) // BLOCK
+def _block(num_vectors: int, num_rows: int) -> int:
+    return WIDE_BLOCK if num_vectors >= WIDE_BLOCK // 2 and num_rows % WIDE_BLOCK == 0 else BLOCK
+
+
+def _blocks(count: jax.Array, size: int) -> jax.Array:
+    return (count + size - 1) // size
 
 
 def _tile(length: int) -> int:

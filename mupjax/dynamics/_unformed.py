@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from mupjax.activations import Activation
-from mupjax.dynamics._conditioning import GaussianMatrix, answer, ask, keep, unasked
+from mupjax.dynamics._conditioning import GaussianMatrix, answer, answer_known, ask, keep, unasked
 from mupjax.dynamics._rows import combine
 from mupjax.gram import in_float64, up
 from mupjax.parametrization import ParamScaling
@@ -140,11 +140,12 @@ def forward(shape: Shape, net: Net, xi: jax.Array, draw: Draw, tag: jax.Array, *
         before = rows_before(shape, tuple(matrices), j + 1)
         noise = _noise(draw, j + 1, tag, before, matrix.std)
         question = ask(matrix.right, matrix.left, x, noise, shape.room if remember else None)
-        parts = answer(matrix.right, question)
-        asked = question.coordinates
-        if remember:
+        if remember:  # read what was kept, not what was there: so the store is written in place
             right, asked = keep(matrix.right, question)
+            parts = answer_known(right, asked)
             matrices[j] = matrix._replace(right=right)
+        else:
+            parts, asked = answer(matrix.right, question), question.coordinates
         moved = combine(asked, hidden["moved"], matrices[j].right.count)
         along = hidden["alpha"] * parts.along + moved
         h.append(hidden["alpha"] * parts.gaussian + combine(along, matrix.left.directions, matrix.left.count))
@@ -171,8 +172,8 @@ def backward(shape: Shape, net: Net, seen: Pass, chi: jax.Array, draw: Draw, tag
         matrix, hidden = matrices[j], net.params["hidden"][j]
         noise = _noise(draw, j, tag, rows_before(shape, tuple(matrices), j), matrix.std)
         question = ask(matrix.left, matrix.right, dh[0], noise, shape.room)
-        parts = answer(matrix.left, question)
         left, asked = keep(matrix.left, question)
+        parts = answer_known(left, asked)
         matrices[j] = matrix._replace(left=left)
         gradients.insert(0, {"alpha": jnp.zeros_like(hidden["alpha"]), "moved": seen.coordinates[j].T @ asked})
         along = hidden["alpha"] * parts.along + asked @ hidden["moved"].T

@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +23,7 @@ import numpy as np
 from mupjax import activations, classification, quasi
 from mupjax.activations import Activation
 from mupjax.dynamics import matrix_free
-from mupjax.dynamics._arguments import check_memory, check_training
+from mupjax.dynamics._arguments import check_memory, check_training, refuse_optimizer
 from mupjax.parametrization import Parametrization, ParamScaling
 from mupjax.runs import map_runs
 from mupjax.task import Task
@@ -72,6 +72,7 @@ def train(
     max_directions: int | None = None,
     memory_gb: float = 8.0,
     max_seconds: float = 600.0,
+    optimizer: Any = None,
 ) -> Trajectory:
     r"""Train the infinitely wide network of a parametrization that learns features, and return its trajectory.
 
@@ -89,6 +90,7 @@ def train(
       max_directions: as in `matrix_free.train`.
       memory_gb: what the runs may take at once; refused before they start where they need more.
       max_seconds: with `error`, how long all runs may take.
+      optimizer: refused, as in `matrix_free.train`.
 
     Returns:
       A Trajectory of NumPy arrays, the mean over runs; `stderr` a Trajectory of standard errors (None for one run),
@@ -107,20 +109,37 @@ def train(
       >>> bool(run.train_loss[0] == 0.5), run.stderr.predictions.shape
       (True, (4, 4, 1))
     """
+    return average(sample(**locals()))
+
+
+def sample(
+    task: Task,
+    parametrization: Parametrization,
+    *,
+    key: jax.Array,
+    num_runs: int | None = None,
+    error: float | None = None,
+    max_seconds: float = 600.0,
+    optimizer: Any = None,
+    **settings: Any,
+) -> Trajectory:
+    """Return the independent runs themselves: a Trajectory with the runs as leading axis of every leaf.
+
+    Arguments and errors as in `train`.
+    """
+    refuse_optimizer(optimizer)
     if error is None:
-        runs = sample(**{name: value for name, value in locals().items() if name not in ("error", "max_seconds")})
-        return average(runs)
+        return _runs(task, parametrization, key=key, num_runs=1 if num_runs is None else num_runs, **settings)
     if num_runs is not None:
         raise ValueError(f"Expected `num_runs` or `error`, got both: num_runs={num_runs}, error={error}.")
     if not (math.isfinite(error) and error > 0):
         raise ValueError(f"Expected `error` to be finite and positive, got error={error!r}.")
     if not max_seconds > 0:
         raise ValueError(f"Expected `max_seconds` to be positive, got max_seconds={max_seconds!r}.")
-    given = {k: v for k, v in locals().items() if k not in ("error", "max_seconds", "key", "num_runs")}
-    return _until(error, max_seconds, key, given)
+    return _until(error, max_seconds, key, partial(_runs, task, parametrization, **settings))
 
 
-def sample(
+def _runs(
     task: Task,
     parametrization: Parametrization,
     *,
@@ -130,7 +149,7 @@ def sample(
     num_steps: int,
     key: jax.Array,
     num_particles: int | None = None,
-    num_runs: int | None = None,
+    num_runs: int,
     batches: Any = None,
     momentum: float = 0.0,
     nesterov: bool = False,
@@ -140,16 +159,13 @@ def sample(
     max_directions: int | None = None,
     memory_gb: float = 8.0,
 ) -> Trajectory:
-    """Return the independent runs themselves: a Trajectory with a leading axis of `num_runs` on every leaf.
-
-    Arguments and errors as in `train`.
-    """
+    """A given number of runs in one compiled program."""
     spec = TrajectorySpec() if spec is None else spec
     activation = activations.get(activation)
     check_training(task, learning_rate, num_steps, batches, momentum, weight_decay)
     matrix_free.check_space_time(spec, task, batches)
     particles = _positive("num_particles", DEFAULT_PARTICLES if num_particles is None else num_particles)
-    runs = _positive("num_runs", 1 if num_runs is None else num_runs)
+    runs = _positive("num_runs", num_runs)
     kind = classification.classify(parametrization, depth, activation).kind
     if kind != "feature" and not (force and kind == "kernel"):
         raise ValueError(_refusal(parametrization.name, kind, depth))
@@ -255,28 +271,27 @@ def _in_the_limit(scalings: tuple[ParamScaling, ...], parametrization: Parametri
     return kept
 
 
-def _until(error: float, max_seconds: float, key: jax.Array, given: dict[str, Any]) -> Trajectory:
+def _until(error: float, max_seconds: float, key: jax.Array, more: Callable[..., Trajectory]) -> Trajectory:
     """Add runs, first a pilot, until the standard error of every prediction is at most `error`."""
     started = time.perf_counter()
     parts, total, chunk = [], 0, PILOT_RUNS
     while True:
         before = time.perf_counter()
-        parts.append(sample(**given, key=jax.random.fold_in(key, len(parts)), num_runs=chunk))
+        parts.append(more(key=jax.random.fold_in(key, len(parts)), num_runs=chunk))
         seconds = (time.perf_counter() - before) / chunk
         total += chunk
         merged = _merge(parts)
-        result = average(merged)
-        reached = float(np.max(result.stderr.predictions))
+        reached = float(np.max(average(merged).stderr.predictions))
         if reached <= error or not math.isfinite(reached):
-            return result
+            return merged
         wanted = math.ceil(1.1 * total * (reached / error) ** 2)
         left = max_seconds - (time.perf_counter() - started)
         if wanted > MAX_RUNS or seconds * (wanted - total) > left:
-            particles = merged.info.num_particles
             raise ValueError(
                 f"Expected `error` to be within reach of {max_seconds:g} s and {MAX_RUNS} runs, got error={error:g}: "
-                f"{total} runs of {particles} particles reached {reached:.2g} in {max_seconds - left:.0f} s, and it "
-                f"would take about {wanted} runs. Take more `num_particles` or `max_seconds`."
+                f"{total} runs of {merged.info.num_particles} particles reached {reached:.2g} in "
+                f"{max_seconds - left:.0f} s, and it would take about {wanted} runs. Take more `num_particles` or "
+                "`max_seconds`."
             )
         chunk = PILOT_RUNS * math.ceil((wanted - total) / PILOT_RUNS)
 

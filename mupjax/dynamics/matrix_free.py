@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from mupjax import activations
 from mupjax.activations import Activation
 from mupjax.dynamics import _program
-from mupjax.dynamics._arguments import check_memory, check_training
+from mupjax.dynamics._arguments import check_memory, check_training, refuse_optimizer
 from mupjax.dynamics._program import Design
 from mupjax.dynamics._program import Info as Info
 from mupjax.dynamics._rows import capacity
@@ -49,13 +49,13 @@ def train(
     spec: TrajectorySpec | None = None,
     max_directions: int | None = None,
     memory_gb: float = 8.0,
+    optimizer: Any = None,
 ) -> Trajectory:
     r"""Train a width-n network by SGD, exactly in law, without any n x n matrix.
 
     Losses, predictions and Grams have the joint law over the random initialisation that `dense.train` gives them; the
     same key does not give the same network. Inputs outside a step's batch (test inputs among them) have the right law
-    at each recorded step and jointly with step 0, not between two later steps. Adam does not fit: it acts on entries,
-    and a matrix that is never formed has none.
+    at each recorded step and jointly with step 0, not between two later steps.
 
     Args:
       task, parametrization, width, depth, activation, learning_rate, num_steps, key, batches, momentum, nesterov,
@@ -64,6 +64,7 @@ def train(
       max_directions: how many directions each hidden matrix may be asked from each side; by default as many as the
         samples seen, at most the width. Directions beyond are left out, and `info.left_out` says how large they were.
       memory_gb: what the run may take; refused before it starts where it needs more.
+      optimizer: refused: Adam acts on entries, and a matrix that is never formed has none.
 
     Returns:
       A Trajectory with an Info. A run that diverges holds NaN or inf; nothing is raised.
@@ -81,6 +82,7 @@ def train(
     """
     spec = TrajectorySpec() if spec is None else spec
     widths = hidden_widths(width, depth)
+    refuse_optimizer(optimizer)
     check_training(task, learning_rate, num_steps, batches, momentum, weight_decay)
     check_space_time(spec, task, batches)
     room = room_for(task, widths, num_steps, batches, max_directions)

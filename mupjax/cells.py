@@ -1,0 +1,163 @@
+"""What the cells of a comparison share: settings, checks before anything runs, the infinite-width row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from mupjax import results
+from mupjax.activations import Activation
+from mupjax.classification import Classification
+from mupjax.dynamics import dense, feature_limit, kernel_limit
+from mupjax.parametrization import Parametrization
+from mupjax.task import Task, batch_order
+from mupjax.trajectory import TrajectorySpec
+
+DEFAULT_LEARNING_RATES = {"ntp": 0.3}
+MAX_RECORDED_STEPS = 200
+_BATCHES, _DRAWS = 2**32 - 2, 2**32 - 1  # tags of keys, out of the way of seeds
+
+
+class Settings(NamedTuple):
+    """What every cell of a comparison shares."""
+
+    key: jax.Array
+    depth: int
+    activation: Activation
+    steps: int
+    centred: bool
+    batches: Any
+    momentum: float
+    spec: TrajectorySpec
+    memory_gb: float
+    particles: int
+    limit_runs: int
+
+
+def settings_of(task: Task, *, batch_size: int | None, key: int, steps: int, **settings: Any) -> Settings:
+    """Return what the cells share: random key, batches, and which steps are recorded (all, or about 200 of them)."""
+    base, stride = jax.random.key(key), -(-steps // MAX_RECORDED_STEPS)
+    batches = None
+    if batch_size is not None:
+        batches = batch_order(jax.random.fold_in(base, _BATCHES), task.num_train, batch_size, steps)
+    spec = TrajectorySpec(steps=tuple(sorted({*range(0, steps + 1, stride), steps})))
+    return Settings(key=base, batches=batches, steps=steps, spec=spec, **settings)
+
+
+def infinite_row(
+    task: Task,
+    preset: Parametrization,
+    kind: Classification,
+    rate: float,
+    settings: Settings,
+    *,
+    error: float | None = None,
+    max_seconds: float = 600.0,
+) -> tuple[str, dict[str, np.ndarray] | None, dict[str, np.ndarray] | None]:
+    """What the infinite-width row is called, its arrays with a runs axis of one, and their standard errors."""
+    common: dict[str, Any] = {
+        "depth": settings.depth,
+        "activation": settings.activation,
+        "learning_rate": rate,
+        "num_steps": settings.steps,
+        "key": jax.random.fold_in(settings.key, _DRAWS),
+        "batches": settings.batches,
+        "momentum": settings.momentum,
+        "spec": settings.spec,
+    }
+    if kind.kind == "feature":
+        common |= {"memory_gb": settings.memory_gb, "num_particles": settings.particles}
+        common |= {"num_runs": settings.limit_runs} if error is None else {"error": error, "max_seconds": max_seconds}
+        runs = feature_limit.sample(task, preset, **common)
+        word = f"feature-learning limit, {runs.info.num_runs} x {settings.particles} particles"
+        return word, *results.measure_limit(runs)
+    if kind.kind != "kernel":
+        words = {
+            "trivial": "trivial: f stays at its start for any fixed number of steps",
+            "unstable": "unstable: no limit",
+        }
+        return words[kind.kind], None, None
+    try:
+        limit = kernel_limit.train(task, preset, centred=settings.centred, **common)
+    except ImportError as missing:
+        return f"kernel limit: not computed, {missing}", None, None
+    word = "kernel limit" if settings.centred else "kernel limit, mean over initialisations"
+    mean = results.measure(jax.tree.map(lambda leaf: np.asarray(leaf)[None], limit._replace(stderr=None, info=None)))
+    drawn = {} if limit.stderr is None else limit.stderr._asdict()
+    return word, mean, {name: drawn[name] for name in ("train_loss", "test_loss", "predictions") if name in drawn}
+
+
+def learning_rates(given: float | Mapping[str, float] | None, names: list[str]) -> list[float]:
+    """Return a base rate for every parametrization. ValueError for rates that are not positive, unknown names."""
+    if isinstance(given, Mapping):
+        unknown = sorted(set(given) - set(names))
+        if unknown:
+            raise ValueError(f"Expected `learning_rate` to name parametrizations in {names}, got {unknown[0]!r}.")
+        rates = [float(given.get(name, DEFAULT_LEARNING_RATES.get(name, 1.0))) for name in names]
+    elif given is None:
+        rates = [DEFAULT_LEARNING_RATES.get(name, 1.0) for name in names]
+    else:
+        rates = [float(given)] * len(names)
+    for rate in rates:
+        if not (math.isfinite(rate) and rate > 0):
+            raise ValueError(f"Expected `learning_rate` to be finite and positive, got learning_rate={rate!r}.")
+    return rates
+
+
+def check_counts(**counts: Any) -> None:
+    """Raise ValueError for counts that are not positive ints."""
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ValueError(f"Expected `{name}` to be a positive int, got {name}={count!r}.")
+
+
+def check_memory(task, classes, widths, seeds, settings: Settings) -> None:
+    """Raise ValueError where a cell, or a limit of one of these classes, does not fit the budget."""
+    memory_gb = settings.memory_gb
+    if not memory_gb > 0:
+        raise ValueError(f"Expected `memory_gb` to be positive, got memory_gb={memory_gb!r}.")
+    at_once = min(jax.device_count(), seeds) if jax.default_backend() == "cpu" else seeds
+    batch_size = None if settings.batches is None else settings.batches.shape[1]
+    for width in widths:
+        one = dense.estimate_bytes(
+            task, width=width, depth=settings.depth, num_steps=settings.steps, batch_size=batch_size, spec=settings.spec
+        )
+        need = (one.working * at_once + one.result * seeds * 2) / 1e9
+        if need > memory_gb:
+            _refuse(memory_gb, need, f"width {results.width_label(width)} with {seeds} seeds")
+    if any(kind.kind == "feature" for kind in classes):
+        need = feature_limit.estimate_bytes(
+            task,
+            depth=settings.depth,
+            num_steps=settings.steps,
+            num_particles=settings.particles,
+            num_runs=settings.limit_runs,
+            batches=settings.batches,
+            spec=settings.spec,
+        )
+        if need / 1e9 > memory_gb:
+            _refuse(memory_gb, need / 1e9, f"the feature-learning limit with {settings.particles} particles")
+    if any(kind.kind == "kernel" for kind in classes):
+        need = kernel_limit.estimate_bytes(
+            task, depth=settings.depth, num_steps=settings.steps, centred=settings.centred, spec=settings.spec
+        )
+        if need / 1e9 > memory_gb:
+            _refuse(memory_gb, need / 1e9, f"the kernel limit of {task.num_inputs} inputs")
+
+
+def _refuse(memory_gb: float, need: float, what: str) -> None:
+    raise ValueError(
+        f"Expected the runs to fit memory_gb={memory_gb:g}, got about {need:.2g} GB for {what}; raise `memory_gb`, or "
+        "take fewer seeds, inputs, recorded steps or units."
+    )
+
+
+def progress_bar(total: int, shown: bool) -> Any:
+    """A tqdm bar over cells."""
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, disable=not shown, unit="cell")
