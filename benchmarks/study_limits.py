@@ -77,7 +77,9 @@ def accuracy(activation: str) -> dict:
     from mupjax.parametrization import mup
     from mupjax.runs import map_runs
 
-    settings, task, key = EXAMPLE | {"activation": activation}, worked_example(), jax.random.key(1)
+    rate = 0.3 if activation == "abs_relu" else 1.0  # |h| at rate 1 leaves the edge of stability: no limit to compare
+    settings = EXAMPLE | {"activation": activation, "learning_rate": rate}
+    task, key = worked_example(), jax.random.key(1)
     reference = feature_limit.train(task, mup(), key=key, num_particles=16384, num_runs=8, **settings)
     ours = feature_limit.sample(task, mup(), key=jax.random.key(2), num_particles=1024, num_runs=64, **settings)
 
@@ -87,7 +89,7 @@ def accuracy(activation: str) -> dict:
     theirs = map_runs(run, jax.random.split(key, 64), task)
     rms = [np.sqrt(np.mean((np.asarray(f) - reference.predictions) ** 2)) for f in (ours.predictions, theirs)]
     ratio = float(rms[1] / rms[0])
-    claim = f"error of a network over the limit's at equal n, {activation} (limit's error x sqrt n: {rms[0] * 32:.3f})"
+    claim = f"error of a network over the limit's at equal n, {activation}, rate {rate:g} (limit's x sqrt n: {rms[0] * 32:.3f})"
     return verdict(claim, ratio, None, 64, ">= 1.8", ratio >= 1.8)
 
 

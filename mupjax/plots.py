@@ -292,7 +292,7 @@ def _loss_panel(ax: Any, dataset: Any, loss: str, row: int) -> None:
     name, rate = _text(dataset["parametrization"].values[row], 24), float(dataset["learning_rate"].values[row])
     ax.set_title(f"{name}, η = {rate:g}", fontsize="medium", pad=17)
     place = {"transform": ax.transAxes, "ha": "center", "va": "bottom", "color": "0.25"}
-    ax.text(0.5, 1.03, _text(limit_words(dataset)[row], 40), fontsize="small", **place)
+    ax.text(0.5, 1.03, _text(limit_words(dataset)[row], 44), fontsize="small", **place)
     margin = 0.04 * (steps[-1] - steps[0]) or 0.5
     ax.set_xlim(steps[0] - margin, steps[-1] + margin)
     ax.grid(color="0.92")

@@ -3,7 +3,7 @@ r"""Quasi-random Gaussians: scrambled Sobol points, one dimension a row, through
 Averages over n such points have an error that falls faster than :math:`n^{-1/2}` where the integrand is smooth in few
 directions, and are unbiased, since each point is uniform (Owen 1997; the scramble here is Matousek's random linear one
 with a digital shift, J. Complexity 14, 1998). SciPy has the direction numbers (Joe & Kuo 2008, 21,201 dimensions); rows
-beyond them take theirs again with a scramble of their own.
+beyond them have random ones, each still stratified by itself.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def scrambled_directions(key: jax.Array, num_rows: int, num_points: int) -> UInt
     """Return scrambled direction numbers of `num_rows` dimensions, enough of them for `num_points` points."""
     digits = max(1, math.ceil(math.log2(num_points)))
     base = _direction_numbers(min(num_rows, _DIMENSIONS), digits)
-    base = jnp.asarray(base[np.arange(num_rows) % len(base)])
+    base = jnp.asarray(np.concatenate([base, _random_numbers(num_rows - len(base), digits)]))
     place = jnp.arange(BITS - 1, -1, -1, dtype=jnp.uint32)  # the first binary digit is the highest bit
     digit = jnp.uint32(1) << place
     higher = ~(digit | (digit - jnp.uint32(1)))
@@ -47,6 +47,13 @@ def normal_rows(
     kept = min(BITS, jnp.finfo(dtype).nmant)  # so that 2 u - 1 is exact and never 1
     uniform = ((points >> jnp.uint32(BITS - kept)).astype(dtype) + 0.5) * 2.0**-kept
     return math.sqrt(2) * lax.erf_inv(2 * uniform - 1)
+
+
+def _random_numbers(num_dimensions: int, digits: int) -> np.ndarray:
+    """Random direction numbers: index digit b moves point digit b for certain, and higher ones at random."""
+    bits = np.random.default_rng(0).integers(2**BITS, size=(num_dimensions, digits), dtype=np.uint64)
+    own = np.uint64(1) << (BITS - 1 - np.arange(digits, dtype=np.uint64))
+    return (bits & ~(2 * own - 1) | own).astype(np.uint32)
 
 
 @lru_cache(maxsize=8)

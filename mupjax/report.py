@@ -152,12 +152,14 @@ def format_width_study(dataset: Any) -> tuple[list[str], list[list[str]]]:
         cells = []
         for kind in ("run", "mean"):
             error, stderr = float(one[f"error_{kind}"]), float(one[f"error_{kind}_stderr"])
-            cells.append(_number(error, 3, stderr) if error > 2 * stderr else f"< {_number(error + 2 * stderr, 2)}")
+            resolved = _number(error, 3, stderr) if error > 2 * stderr else f"< {_number(error + 2 * stderr, 2)}"
+            cells.append(resolved if np.isfinite(error) else "–")
         rows.append(
             [f"{int(one['point_width'])}", str(one["point_dynamics"].values), str(int(one["point_seeds"])), *cells]
         )
     slopes = [(float(dataset[f"slope_{kind}"]), float(dataset[f"slope_{kind}_stderr"])) for kind in ("run", "mean")]
-    rows.append(["fitted power", "", "", *(f"{slope:.3f} ± {stderr:.3f}" for slope, stderr in slopes)])
+    powers = [f"{slope:.3f} ± {stderr:.3f}" if np.isfinite(slope) else "–" for slope, stderr in slopes]
+    rows.append(["fitted power", "", "", *powers])
     return columns, rows
 
 

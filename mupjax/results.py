@@ -67,7 +67,7 @@ def measure_limit(runs: Trajectory) -> tuple[dict[str, np.ndarray], dict[str, np
         name: array if name.endswith(("_gram", "_resolution")) else count * array - (count - 1) * left_out[name].mean(0)
         for name, array in mean.items()
     }
-    return corrected, {name: (count - 1) / count**0.5 * array.std(axis=0)[0] for name, array in left_out.items()}
+    return corrected, {name: (count - 1) ** 0.5 * array.std(axis=0)[0] for name, array in left_out.items()}
 
 
 def width_label(width: int | tuple[int, ...] | float) -> str:

@@ -31,7 +31,7 @@ class Point(NamedTuple):
     """One width trained one way. Errors are root mean squares over recorded outputs, each with its standard error.
 
     error_run: of one network from the limit. error_mean: of the mean over seeds, the seeds' and the limit's own scatter
-    subtracted; 0 where they explain all of it.
+    subtracted; 0 where they explain all of it, NaN for fewer than 16 seeds.
     """
 
     width: int
@@ -129,10 +129,12 @@ def _errors(f: np.ndarray, reference: np.ndarray, reference_stderr: np.ndarray) 
     groups = min(_GROUPS, len(f) if len(f) > 2 else 1)
     squares = of(seeds)
     left_out = np.array([of(seeds[seeds % groups != group]) for group in range(groups)])
-    stderr = (groups - 1) / groups**0.5 * left_out.std(0)
+    stderr = (groups - 1) ** 0.5 * left_out.std(0)
     roots = np.sqrt(np.maximum(squares, 0))
     # The root's error where the square is resolved, else the root of the square's error: a bound.
     errors = np.where(squares > stderr, stderr / (2 * np.where(roots > 0, roots, 1)), np.sqrt(stderr))
+    if len(f) < _GROUPS:
+        roots[1] = errors[1] = np.nan
     return float(roots[0]), float(errors[0]), float(roots[1]), float(errors[1])
 
 
