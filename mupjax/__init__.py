@@ -12,6 +12,7 @@ from mupjax.classification import Classification as Classification
 from mupjax.classification import classify as classify
 from mupjax.compare import compare as compare
 from mupjax.infinite import infinite as infinite
+from mupjax.limit import limit as limit
 from mupjax.network import MLP as MLP
 from mupjax.network import Dense as Dense
 from mupjax.network import scaling_tree as scaling_tree

@@ -73,7 +73,9 @@ def infinite_row(
         common |= {"memory_gb": settings.memory_gb, "num_particles": settings.particles}
         common |= {"num_runs": settings.limit_runs} if error is None else {"error": error, "max_seconds": max_seconds}
         runs = feature_limit.sample(task, preset, **common)
+        kept = int(np.max(runs.info.directions, initial=0))
         word = f"feature-learning limit, {runs.info.num_runs} x {settings.particles} particles"
+        word += f", rank {kept} kept" if kept else ""
         return word, *results.measure_limit(runs)
     if kind.kind != "kernel":
         words = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -10,6 +11,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 _WITHOUT_FLOAT64 = ("tpu", "METAL")
+
+
+def has_float64() -> bool:
+    """Whether the default device computes in float64."""
+    return jax.default_backend() not in _WITHOUT_FLOAT64
 
 
 def in_float64(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -23,9 +29,7 @@ def in_float64(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @jax.custom_batching.custom_vmap
     def wrapped(*arrays: Any) -> Any:
-        if jax.default_backend() in _WITHOUT_FLOAT64:
-            return fn(*arrays)
-        with jax.enable_x64(True):
+        with jax.enable_x64(True) if has_float64() else nullcontext():
             return fn(*arrays)
 
     @wrapped.def_vmap

@@ -87,7 +87,11 @@ def limit(
         limit_runs=limit_runs,
     )
     points = width_study.plan(widths, seeds) if widths else []
-    cells.check_memory(task, [kind], [width for width, name, _ in points if name == "dense"], 1, settings)
+    cells.check_memory(task, [kind], (), 1, settings)
+    if points and kind.kind == "feature" and error is None and limit_runs < 2:
+        raise ValueError(f"Expected `limit_runs` to be at least 2 beside `widths`, got limit_runs={limit_runs}.")
+    for point in points:
+        width_study.check_memory(task, point, settings)
     with cells.progress_bar(1 + len(points), progress) as bar:
         bar.set_description("infinite width")
         word, mean, stderr = cells.infinite_row(

@@ -23,8 +23,8 @@ class SpaceTime(NamedTuple):
 
     Attributes:
       h, x: preactivations and activations.
-      dh, dx: dLoss/dh and dLoss/dx of the training loss, so each carries its input's chi = dLoss/df; in the limit's
-        scaling they are multiplied by n.
+      dh, dx: dLoss/dh and dLoss/dx of the training loss, so each carries its input's chi = dLoss/df. In the
+        feature-learning limit n dLoss/dh and n dLoss/dx, which have a limit.
       zhat_forward: the Gaussian part of W_0 x^{l-1}; at l = 1 of the input layer, all of it. Theory has
         E[zhat_s zhat_t] = sigma^2 E[x_s x_t], the paper's 'covariance preservation' (Chen et al. 2025).
       zdot_forward: the rest of W_0 x^{l-1}, its response to earlier backward passes; 0 at l = 1.

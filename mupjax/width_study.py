@@ -15,7 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from mupjax.activations import Activation
+from mupjax.cells import Settings
 from mupjax.dynamics import dense, matrix_free
+from mupjax.dynamics._arguments import check_memory as check_budget
 from mupjax.parametrization import Parametrization
 from mupjax.runs import map_runs, run_key
 from mupjax.task import Task
@@ -30,8 +32,8 @@ _GROUPS = 16  # of seeds, left out in turn
 class Point(NamedTuple):
     """One width trained one way. Errors are root mean squares over recorded outputs, each with its standard error.
 
-    error_run: of one network from the limit. error_mean: of the mean over seeds, the seeds' and the limit's own scatter
-    subtracted; 0 where they explain all of it, NaN for fewer than 16 seeds.
+    error_run: of one network from the limit. error_mean: of the mean over seeds. The seeds' scatter (of the mean) and
+    the limit's are subtracted; 0 where they explain all of it. error_mean is NaN for fewer than 16 seeds.
     """
 
     width: int
@@ -52,7 +54,8 @@ class Slope(NamedTuple):
 
 
 def plan(widths: Sequence[int], seeds: int) -> list[tuple[int, str, int]]:
-    """Return (width, dynamics, seeds) for every point: seeds fall as 1/n beyond width 256, to four.
+    """Return (width, dynamics, seeds) for every point: seeds fall as 1/n beyond width 256 (1/n^2 with
+    real weights), to four.
 
     Raises:
       ValueError: for widths that are not ascending positive ints, or fewer than four seeds.
@@ -64,9 +67,27 @@ def plan(widths: Sequence[int], seeds: int) -> list[tuple[int, str, int]]:
     points = []
     for width in widths:
         count = max(FEWEST_SEEDS, min(seeds, seeds * FULL_SEEDS_UP_TO // width))
-        names = ["dense"] * (width <= DENSE_UP_TO) + ["matrix-free"] * (width >= MATRIX_FREE_FROM)
-        points += [(width, name, count) for name in names]
+        if width <= DENSE_UP_TO:  # the work grows with the square of the width
+            points.append((width, "dense", max(FEWEST_SEEDS, min(count, seeds * FULL_SEEDS_UP_TO**2 // width**2))))
+        if width >= MATRIX_FREE_FROM:
+            points.append((width, "matrix-free", count))
     return points
+
+
+def check_memory(task: Task, point: tuple[int, str, int], settings: Settings) -> None:
+    """Raise ValueError where a point's runs do not fit the budget, as many at once as the devices take."""
+    width, name, seeds = point
+    common: dict[str, Any] = {"width": width, "depth": settings.depth, "num_steps": settings.steps}
+    common["spec"] = settings.spec.without_grams()
+    if name == "dense":
+        batch_size = None if settings.batches is None else settings.batches.shape[1]
+        one = dense.estimate_bytes(task, batch_size=batch_size, **common)
+    else:
+        one = matrix_free.estimate_bytes(task, batches=settings.batches, **common)
+    at_once = min(jax.device_count(), seeds) if jax.default_backend() == "cpu" else seeds
+    need = one.working * at_once + 2 * one.result * seeds
+    advice = "take fewer steps, samples, seeds or units, or raise memory_gb"
+    check_budget(need, settings.memory_gb, f"{seeds} networks of width {width} ({name}, {at_once} at once)", advice)
 
 
 def measure(
@@ -121,9 +142,9 @@ def _errors(f: np.ndarray, reference: np.ndarray, reference_stderr: np.ndarray) 
 
     def of(kept: np.ndarray) -> np.ndarray:
         chosen = f[kept]
-        scatter = chosen.var(axis=0, ddof=1) / len(chosen) + reference_stderr**2
-        run = np.mean((chosen - reference) ** 2)
-        return np.array([run, np.mean((chosen.mean(0) - reference) ** 2 - scatter)])
+        scatter = chosen.var(axis=0, ddof=1) / len(chosen)
+        of_run, of_mean = np.mean((chosen - reference) ** 2), np.mean((chosen.mean(0) - reference) ** 2 - scatter)
+        return np.array([of_run, of_mean]) - np.mean(reference_stderr**2)
 
     seeds = np.arange(len(f))
     groups = min(_GROUPS, len(f) if len(f) > 2 else 1)
@@ -131,6 +152,8 @@ def _errors(f: np.ndarray, reference: np.ndarray, reference_stderr: np.ndarray) 
     left_out = np.array([of(seeds[seeds % groups != group]) for group in range(groups)])
     stderr = (groups - 1) ** 0.5 * left_out.std(0)
     roots = np.sqrt(np.maximum(squares, 0))
+    # The reference's error enters the square as twice the bias times it, the same for all seeds.
+    stderr = np.hypot(stderr, 2 * roots[1] * np.sqrt(np.mean(reference_stderr**2)))
     # The root's error where the square is resolved, else the root of the square's error: a bound.
     errors = np.where(squares > stderr, stderr / (2 * np.where(roots > 0, roots, 1)), np.sqrt(stderr))
     if len(f) < _GROUPS:
@@ -139,14 +162,17 @@ def _errors(f: np.ndarray, reference: np.ndarray, reference_stderr: np.ndarray) 
 
 
 def fit(points: Sequence[Point], kind: str) -> Slope:
-    """Fit log error = slope log n + c by weighted least squares over the points that are resolved to three errors.
+    """Fit log error = slope log n + c by weighted least squares, from the narrowest width up to the last resolved one.
+
+    Points behind the first that is not resolved to three errors are left out: among those the lucky ones would remain.
 
     Args:
       points: what `measure` returned.
       kind: 'run' or 'mean'.
     """
     chosen = [(p.width, getattr(p, f"error_{kind}"), getattr(p, f"error_{kind}_stderr")) for p in points]
-    chosen = [(n, e, s) for n, e, s in chosen if e > 3 * s > 0]
+    ends = [i for i, (_, e, s) in enumerate(chosen) if not e > 3 * s > 0]
+    chosen = chosen[: min(ends, default=len(chosen))]
     if len({n for n, _, _ in chosen}) < 2:
         return Slope(float("nan"), float("nan"), len(chosen))
     n, error, stderr = np.array(chosen).T

@@ -190,12 +190,12 @@ def test_kernel_regime_on_request(key):
     assert np.max(np.abs(ours - other)) > 5 * away[1]
 
 
-@pytest.mark.parametrize("rate", [0.1, 3.0])
-def test_first_step_of_sp_is_the_kernel_times_the_residual_at_every_rate(key, rate):
+@pytest.mark.parametrize(("preset", "rate"), [(sp, 0.1), (sp, 3.0), (ntp, 2.0)])
+def test_first_step_in_the_kernel_regime_is_the_kernel_times_the_residual_at_every_rate(key, preset, rate):
     """f_1 - f_0 = -(eta / P) Theta chi_0, up to the particles' n^-1/2."""
-    theta = kernel_limit.kernels(worked_example.X, sp(), depth=2, activation="tanh").ntk
+    theta = kernel_limit.kernels(worked_example.X, preset(), depth=2, activation="tanh").ntk
     settings = {"depth": 2, "learning_rate": rate, "num_steps": 1, "num_particles": 16384, "force": True}
-    ours = feature_limit.train(worked_example.task(), sp(), key=key, **settings).predictions[1, :, 0] / rate
+    ours = feature_limit.train(worked_example.task(), preset(), key=key, **settings).predictions[1, :, 0] / rate
     assert np.max(np.abs(ours - theta @ worked_example.Y / 4)) < 4 * (1 + rate) / 16384**0.5
 
 
@@ -269,6 +269,10 @@ def test_gaussian_parts_preserve_covariance(key):
     settings = EXAMPLE | {"num_steps": 3, "spec": spec}
     runs = feature_limit.sample(worked_example.task(), mup(), key=key, num_particles=4096, num_runs=16, **settings)
     st = runs.space_time
+    other = feature_limit.train(worked_example.task(), mup(), key=key, num_particles=512, **settings).space_time
+    for name in ("dh", "dx", "zhat_backward"):  # of order one in particles
+        ratio = np.trace(getattr(other, name)[0, 0, 0]) / np.trace(np.mean(getattr(st, name), 0)[0, 0, 0])
+        assert 0.8 < ratio < 1.25
     assert all(getattr(st, name).shape == (16, 3, 3, 3, 4, 4) for name in fields)
     forward = st.zhat_forward[..., 1:, :, :], st.x[..., :-1, :, :]
     backward = st.zhat_backward[..., :-1, :, :], st.dh[..., 1:, :, :]

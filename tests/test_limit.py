@@ -33,19 +33,19 @@ def test_limit_is_the_feature_limit_with_error_bars(study):
     row = study.isel(parametrization=0, width=0, seed=0)
     np.testing.assert_allclose(row.predictions, run.predictions, atol=1e-6)
     np.testing.assert_allclose(row.predictions_stderr, run.stderr.predictions, rtol=1e-4, atol=1e-9)
-    assert study.limit.item() == "feature-learning limit, 4 x 256 particles"
+    assert study.limit.item() == "feature-learning limit, 4 x 256 particles, rank 20 kept"
     assert (study.space_time_lambda_min_h_stderr.isel(gram_step=-1) > 0).all()
 
 
 @pytest.mark.xdist_group("width study")
 def test_width_study_finds_the_power_of_one_network(study):
     assert study.point_dynamics.values.tolist() == ["dense", "dense", "matrix-free"]
-    assert study.point_seeds.values.tolist() == [64, 16, 16]
+    assert study.point_seeds.values.tolist() == [64, 4, 16]
     # From 64 to 1024 alone, with its own error: the full study is `make study-limits`.
     assert abs(float(study.slope_run) + 0.5) < 4 * float(study.slope_run_stderr) < 0.5
     dense, free = study.error_run.values[1:]
-    assert abs(dense - free) < 4.5 * np.hypot(*study.error_run_stderr.values[1:])
-    assert np.isnan(study.error_mean.values).sum() == 0
+    assert 0.5 < dense / free < 2  # four seeds against sixteen
+    assert np.isnan(study.error_mean.values).tolist() == [False, True, False]
 
 
 def test_errors_of_known_runs():
@@ -66,7 +66,8 @@ def test_fitted_power(power):
     widths = 4 ** np.arange(3, 9)
     errors = widths**power * (1 + 0.02 * rng.standard_normal(6))
     points = [Point(int(n), "dense", 64, e, 0.02 * e, e, 0.02 * e) for n, e in zip(widths, errors, strict=True)]
-    points.append(Point(10**6, "dense", 4, 1.0, 1.0, 1.0, 1.0))  # not resolved: left out
+    points.append(Point(10**6, "dense", 4, 1.0, 1.0, 1.0, 1.0))  # not resolved: left out, with all behind it
+    points.append(Point(10**7, "dense", 4, 1.0, 0.1, 1.0, 0.1))
     for kind in ("run", "mean"):
         slope = width_study.fit(points, kind)
         assert abs(slope.value - power) < 4.5 * slope.stderr < 0.1
@@ -121,6 +122,8 @@ def test_infinite_picks_the_limit(key):
         ({"learning_rate": 0.0}, "`learning_rate`"),
         ({"particles": 1 << 30}, "GB for the feature-learning limit with 1073741824 particles"),
         ({"error": -1.0}, "`error`"),
+        ({"widths": (64,), "limit_runs": 1}, "`limit_runs` to be at least 2 beside `widths`"),
+        ({"widths": (64, 1 << 26)}, "networks of width 67108864 .matrix-free"),
     ],
 )
 def test_bad_arguments_are_named(options, message):

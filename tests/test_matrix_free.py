@@ -158,6 +158,27 @@ def test_nearly_dependent_inputs_and_converged_training(monkeypatch, key):
     assert np.all(np.asarray(ours.info.directions) <= 40)
 
 
+def test_converged_float32_training_of_a_wide_network(key):
+    """500 steps with a duplicate: finite, converged, and after the first steps hardly a new direction."""
+    x, y = worked_example.X[[0, 1, 2, 2]], np.array([[1.0], [-1.0], [0.5], [0.5]])
+    settings = {"width": 4096, "depth": 2, "learning_rate": 1.0, "num_steps": 500, "key": key}
+    run = matrix_free.train(Task(x, y), mup(), **settings, spec=TrajectorySpec(grams=()))
+    assert np.all(np.isfinite(run.train_loss))
+    assert run.train_loss[-1] < 1e-8
+    np.testing.assert_allclose(run.predictions[:, 2], run.predictions[:, 3], atol=1e-6)
+    assert np.all(np.asarray(run.info.directions) < 200)  # of 2,000 samples seen
+    assert np.all(np.asarray(run.info.left_out) == 0)
+
+
+@pytest.mark.parametrize("as_type", [list, np.asarray])
+def test_batches_may_be_larger_than_the_task_and_repeat_inputs(key, as_type):
+    batches = as_type(np.random.default_rng(0).integers(4, size=(3, 24)).tolist())
+    settings = {"width": 12, "depth": 2, "learning_rate": 0.5, "num_steps": 3, "key": key, "max_directions": 10}
+    run = matrix_free.train(worked_example.task(), mup(), batches=batches, **settings)
+    assert np.all(np.isfinite(run.train_loss))
+    assert np.all(np.asarray(run.info.directions) <= 10)
+
+
 def test_directions_that_do_not_fit_are_reported(key):
     task = worked_example.task()
     settings = {"width": 2048, "depth": 2, "learning_rate": 1.0, "num_steps": 8, "key": key}

@@ -22,9 +22,10 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from mupjax.dynamics._rows import capacity, combine, contract, products
-from mupjax.gram import in_float64
+from mupjax.gram import has_float64, in_float64
 
-MIN_VARIANCE = 1e-9  # of a direction relative to its query: what is less is rounding of float32 columns
+# Of a direction relative to its query: what is less is rounding, of float32 columns or of float32 Grams.
+MIN_VARIANCE, MIN_VARIANCE_FLOAT32 = 1e-9, 1e-5
 
 
 class Side(NamedTuple):
@@ -73,6 +74,10 @@ class Answer(NamedTuple):
     along: jax.Array
 
 
+def min_variance() -> float:
+    return MIN_VARIANCE if has_float64() else MIN_VARIANCE_FLOAT32
+
+
 def unasked(shape: tuple[int, int], std: Any, room: tuple[int, int], dtype: Any) -> GaussianMatrix:
     """Return a matrix [m, n] of which nothing is known, with room for so many directions (right, left)."""
     m, n = shape
@@ -105,7 +110,7 @@ def ask(side: Side, other: Side, queries: Float[Array, "B n"], noise: Any, room:
     rest = aimed - combine(known, side.directions, side.count)
     to_new, from_new, variances = whiten(rest)
     fits = jnp.full(len(queries), True) if room is None else jnp.arange(len(queries)) < room - side.count
-    kept = (variances > MIN_VARIANCE) & fits
+    kept = (variances > min_variance()) & fits
     new = jnp.where(kept[:, None], to_new, 0) @ rest
     # Orthogonalised twice: the first pass leaves rounding of the queries, which small new directions magnify.
     again = contract(new, side.directions, side.count)
@@ -121,7 +126,7 @@ def ask(side: Side, other: Side, queries: Float[Array, "B n"], noise: Any, room:
         answers=answers,
         along=contract(new, other.answers, other.count) - contract(answers, other.directions, other.count),
         count=jnp.sum(kept).astype(jnp.int32),
-        left_out=jnp.max(jnp.where(fits, 0, variances)),
+        left_out=jnp.max(jnp.where(fits | (variances <= min_variance()), 0, variances)),
     )
 
 
@@ -168,8 +173,8 @@ def whiten(rows: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Matrices from rows to orthonormal ones, largest first, and back, with the variances; rows at rounding give 0."""
     variances, vectors = _spectrum(rows)
     variances, vectors = variances[::-1], vectors[:, ::-1]
-    roots = jnp.sqrt(jnp.where(variances > MIN_VARIANCE, variances, 1))
-    there = variances > MIN_VARIANCE
+    roots = jnp.sqrt(jnp.where(variances > min_variance(), variances, 1))
+    there = variances > min_variance()
     to_new = jnp.where(there[:, None], vectors.T / roots[:, None], 0)
     from_new = jnp.where(there[None, :], vectors * roots[None, :], 0)
     return to_new.astype(rows.dtype), from_new.astype(rows.dtype), variances.astype(rows.dtype)

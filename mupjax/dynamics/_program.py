@@ -19,7 +19,6 @@ from jax import lax
 
 from mupjax import optim
 from mupjax.dynamics import _unformed
-from mupjax.dynamics._conditioning import units, whiten
 from mupjax.dynamics._rows import combine
 from mupjax.dynamics._unformed import Back, Net, Pass, Shape
 from mupjax.dynamics.dense import loss_per_sample
@@ -35,10 +34,7 @@ BACKWARD_FIELDS = ("dh", "dx", "zhat_backward", "zdot_backward")
 
 
 class Design(NamedTuple):
-    """What is static beside the shape: hashable, a constant of the compiled program.
-
-    silent_start: make f_0 = 0 by a readout orthogonal to the first features. source: of Gaussians.
-    """
+    """What is static beside the shape: hashable, a constant of the compiled program. source: of Gaussians."""
 
     shape: Shape
     num_steps: int
@@ -47,7 +43,6 @@ class Design(NamedTuple):
     nesterov: bool
     weight_decay: float
     centred: bool
-    silent_start: bool
     spec: TrajectorySpec
     source: Source
 
@@ -72,13 +67,11 @@ def _run(task: Task, key: jax.Array, rate: Any, batches: Any, design: Design) ->
     shape, spec, num_steps = design.shape, design.spec, design.num_steps
     full, num_train, dtype = batches is None, task.num_train, task.x_train.dtype
     xi = _unformed.principal_coordinates(task.inputs)
-    draw = _draws(key, design, task.num_inputs)
+    at_once = task.num_inputs if full else max(task.num_inputs, batches.shape[1])
+    draw = _draws(key, design, at_once, dtype)
     forward, backward = partial(_unformed.forward, shape), partial(_unformed.backward, shape)
-    net = _unformed.initial(shape, task.num_inputs, draw, jnp.int32(_START), dtype)
+    net = _unformed.initial(shape, at_once, draw, jnp.int32(_START), dtype)
     net, first = forward(net, xi, draw, jnp.int32(_FORWARD), remember=True)
-    if design.silent_start:
-        output = _orthogonal_to(net.params["output"], first.x)
-        net = net._replace(params=net.params | {"output": output}, start=net.start | {"output": output})
     f_0 = _outputs(net, first) if design.centred else jnp.zeros((task.num_inputs, task.out_dim), dtype)
     transform = optim.sgd(
         _unformed.scaling_of(shape),
@@ -167,24 +160,12 @@ def _outputs(net: Net, seen: Pass) -> jax.Array:
     return seen.x @ net.params["output"].T
 
 
-def _draws(key: jax.Array, design: Design, spare: int) -> _unformed.Draw:
+def _draws(key: jax.Array, design: Design, spare: int, dtype: Any) -> _unformed.Draw:
     """One stream of Gaussians for each space; `spare` is the most rows that are drawn at once."""
     shape = design.shape
     rows = shape.rank + shape.out_dim + 2 * shape.room + spare
     streams = [design.source(jax.random.fold_in(key, space), width, rows) for space, width in enumerate(shape.widths)]
-    return lambda space, tag, before, rows: streams[space](tag, before, rows)
-
-
-def _orthogonal_to(readout: jax.Array, x: jax.Array) -> jax.Array:
-    """Readout rows orthogonal to features [P, n], each of its former length."""
-    directions, _ = units(x)
-    to_unit, _, _ = whiten(directions)
-    unit = to_unit @ directions
-    rest = readout
-    for _ in range(2):
-        rest = rest - (rest @ unit.T) @ unit
-    lengths = [jnp.sqrt(jnp.sum(rows**2, axis=1, keepdims=True)) for rows in (readout, rest)]
-    return rest * lengths[0] / jnp.where(lengths[1] > 0, lengths[1], 1)
+    return lambda space, tag, before, rows: streams[space](tag, before, rows).astype(dtype)
 
 
 def _slots(steps: Any, num_steps: int) -> np.ndarray:

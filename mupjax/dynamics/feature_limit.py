@@ -3,8 +3,9 @@ r"""The infinite-width limit of feature-learning parametrizations.
 Coordinates of preactivations and backward vectors become independent copies of random variables, inner products their
 expectations (Tensor Programs IV, Yang & Hu 2021, arXiv:2011.14522; Chen et al. 2025, arXiv:2503.09565). Expectations
 are averages over `num_particles` copies that follow the conditional law of `matrix_free`; their Gaussians are scrambled
-Sobol points (`quasi`), so that averages converge faster than random ones, and the readout starts orthogonal to the
-first features, so that f_0 = 0 as in the limit. Independent scrambles give the standard error.
+Sobol points (`quasi`), so that averages converge faster than random ones. f_0 is subtracted, as it is 0 in the limit.
+Independent scrambles give the standard error; what they do not show is a bias that falls as the inverse number of
+particles and grows with the number of inputs: take several particles for each input and dimension.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from mupjax import activations, classification, quasi
 from mupjax.activations import Activation
 from mupjax.dynamics import matrix_free
 from mupjax.dynamics._arguments import check_memory, check_training, refuse_optimizer
+from mupjax.dynamics._program import BACKWARD_FIELDS
+from mupjax.network import hidden_widths
 from mupjax.parametrization import Parametrization, ParamScaling
 from mupjax.runs import map_runs
 from mupjax.task import Task
@@ -32,6 +35,7 @@ from mupjax.trajectory import Trajectory, TrajectorySpec
 DEFAULT_PARTICLES = 4096
 PILOT_RUNS = 8
 MAX_RUNS = 4096
+_TOLERANCE = 1e-9  # of exponents, as in the classification
 
 
 class FeatureInfo(NamedTuple):
@@ -85,8 +89,8 @@ def train(
       error: instead of `num_runs`: runs are added until the largest standard error of a recorded prediction is at most
         this.
       spec: what to record; `space_time` needs full batches and Gram inputs from the training set.
-      force: compute a kernel-regime parametrization all the same, as a network of width `num_particles` that starts at
-        f_0 = 0: within O(num_particles^-1/2) of `kernel_limit.train(centred=True)`.
+      force: compute a kernel-regime parametrization all the same, as a network of width `num_particles` whose f_0 is
+        subtracted: within O(num_particles^-1/2) of `kernel_limit.train(centred=True)`.
       max_directions: as in `matrix_free.train`.
       memory_gb: what the runs may take at once; refused before they start where they need more.
       max_seconds: with `error`, how long all runs may take.
@@ -169,7 +173,7 @@ def _runs(
     kind = classification.classify(parametrization, depth, activation).kind
     if kind != "feature" and not (force and kind == "kernel"):
         raise ValueError(_refusal(parametrization.name, kind, depth))
-    widths = (particles,) * depth
+    widths = hidden_widths(particles, depth)
     scalings = matrix_free.scalings_of(parametrization, task, widths)
     need = estimate_bytes(
         task, depth=depth, num_steps=num_steps, num_particles=particles, num_runs=runs, batches=batches, spec=spec,
@@ -180,13 +184,12 @@ def _runs(
     schedule = learning_rate if callable(learning_rate) else None
     static = (
         ("activation", activation),
-        ("centred", False),
+        ("centred", True),
         ("momentum", momentum),
         ("nesterov", nesterov),
         ("num_steps", num_steps),
         ("room", matrix_free.room_for(task, widths, num_steps, batches, max_directions)),
         ("scalings", tuple(_in_the_limit(scalings, parametrization)) if kind == "feature" else scalings),
-        ("silent_start", True),
         ("source", sobol),
         ("spec", spec),
         ("weight_decay", weight_decay),
@@ -197,6 +200,10 @@ def _runs(
     batches = None if batches is None else jnp.asarray(batches)
     found = map_runs(_runner(schedule, static), keys, task, rate, batches)
     found = jax.tree.map(np.asarray, found)
+    if found.space_time is not None:  # backward vectors are n dLoss/dh in the limit
+        scaled = {name: getattr(found.space_time, name) for name in BACKWARD_FIELDS}
+        scaled = {name: array * float(particles) ** 2 for name, array in scaled.items() if array is not None}
+        found = found._replace(space_time=found.space_time._replace(**scaled))
     return found._replace(info=FeatureInfo(particles, runs, found.info.directions, found.info.left_out, need))
 
 
@@ -265,8 +272,8 @@ def _in_the_limit(scalings: tuple[ParamScaling, ...], parametrization: Parametri
     muP = {"input": (0.0, -1.0), "hidden": (0.5, 0.0), "output": (1.0, 1.0)}
     for scaling in scalings:
         v, e = getattr(parametrization.v, scaling.role), getattr(parametrization.e, scaling.role)
-        std = scaling.init_std if math.isclose(v, muP[scaling.role][0]) else 0.0
-        rate = scaling.sgd_lr_mult if math.isclose(e, muP[scaling.role][1]) else 0.0
+        std = scaling.init_std if abs(v - muP[scaling.role][0]) < _TOLERANCE else 0.0
+        rate = scaling.sgd_lr_mult if abs(e - muP[scaling.role][1]) < _TOLERANCE else 0.0
         kept.append(replace(scaling, init_std=std, sgd_lr_mult=rate))
     return kept
 
@@ -274,26 +281,25 @@ def _in_the_limit(scalings: tuple[ParamScaling, ...], parametrization: Parametri
 def _until(error: float, max_seconds: float, key: jax.Array, more: Callable[..., Trajectory]) -> Trajectory:
     """Add runs, first a pilot, until the standard error of every prediction is at most `error`."""
     started = time.perf_counter()
-    parts, total, chunk = [], 0, PILOT_RUNS
+    parts, total, seconds = [], 0, math.inf
     while True:
         before = time.perf_counter()
-        parts.append(more(key=jax.random.fold_in(key, len(parts)), num_runs=chunk))
-        seconds = (time.perf_counter() - before) / chunk
-        total += chunk
+        parts.append(more(key=jax.random.fold_in(key, len(parts)), num_runs=PILOT_RUNS))
+        seconds = min(seconds, (time.perf_counter() - before) / PILOT_RUNS)  # the first call compiles
+        total += PILOT_RUNS
         merged = _merge(parts)
         reached = float(np.max(average(merged).stderr.predictions))
         if reached <= error or not math.isfinite(reached):
             return merged
         wanted = math.ceil(1.1 * total * (reached / error) ** 2)
         left = max_seconds - (time.perf_counter() - started)
-        if wanted > MAX_RUNS or seconds * (wanted - total) > left:
+        if wanted > MAX_RUNS or left < 0 or (len(parts) > 1 and seconds * (wanted - total) > left):
             raise ValueError(
                 f"Expected `error` to be within reach of {max_seconds:g} s and {MAX_RUNS} runs, got error={error:g}: "
                 f"{total} runs of {merged.info.num_particles} particles reached {reached:.2g} in "
                 f"{max_seconds - left:.0f} s, and it would take about {wanted} runs. Take more `num_particles` or "
                 "`max_seconds`."
             )
-        chunk = PILOT_RUNS * math.ceil((wanted - total) / PILOT_RUNS)
 
 
 def _merge(parts: list[Trajectory]) -> Trajectory:

@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mupjax import activations
 from mupjax.activations import Activation
@@ -105,7 +106,6 @@ def train(
         nesterov=nesterov,
         weight_decay=weight_decay,
         centred=centred,
-        silent_start=False,
         spec=spec,
         source=gaussians,
     )
@@ -149,9 +149,9 @@ def scalings_of(parametrization: Parametrization, task: Task, widths: tuple[int,
 
 def room_for(task: Task, widths: tuple[int, ...], num_steps: int, batches: Any, max_directions: int | None) -> int:
     """Return how many directions a matrix may be asked from each side."""
-    if max_directions is not None and max_directions < 1:
+    if max_directions is not None and not (isinstance(max_directions, int) and max_directions >= 1):
         raise ValueError(f"Expected `max_directions` to be a positive int, got max_directions={max_directions!r}.")
-    per_step = task.num_train if batches is None else batches.shape[1]
+    per_step = task.num_train if batches is None else np.shape(batches)[1]
     asked = task.num_inputs + num_steps * per_step
     return min(asked, max(widths), asked if max_directions is None else max_directions)
 
@@ -178,7 +178,8 @@ def estimate_bytes(
     """Estimate the memory of one run before it starts, from shapes alone; arguments as in `train`."""
     spec = TrajectorySpec() if spec is None else spec
     widths, item = hidden_widths(width, depth), task.x_train.dtype.itemsize
-    rows = capacity(room_for(task, widths, num_steps, batches, max_directions) + task.num_inputs)
+    at_once = task.num_inputs if batches is None else max(task.num_inputs, np.shape(batches)[1])
+    rows = capacity(room_for(task, widths, num_steps, batches, max_directions) + at_once)
     stored = sum(2 * rows * (before + after) for before, after in pairwise(widths))
     small = 8 * rows**2 * (depth - 1)  # alongs, moved weights, their gradients, updates and momentum
     explicit = 4 * (min(task.num_inputs, task.input_dim) * widths[0] + task.out_dim * widths[-1])
