@@ -40,7 +40,7 @@ def test_dataset_has_the_agreed_names_and_units(small):
         assert small[name].dims[:3] == ("parametrization", "width", "seed")
     for name in ("diversity_h", "diversity_x", "space_time_lambda_min_h", "space_time_lambda_min_x"):
         assert f"{name}_resolution" in small
-    assert list(small.limit.values) == ["kernel limit", "feature-learning limit, 4 x 512 particles, rank 18 kept"]
+    assert list(small.limit.values) == ["kernel limit", "feature-learning limit, 4 x 512 particles, rank 16 kept"]
     assert small.learning_rate.values.tolist() == [0.3, 1.0]
     assert {"version_jax", "version_mupjax", "arguments", "device"} <= small.attrs.keys()
 

@@ -33,7 +33,7 @@ def test_limit_is_the_feature_limit_with_error_bars(study):
     row = study.isel(parametrization=0, width=0, seed=0)
     np.testing.assert_allclose(row.predictions, run.predictions, atol=1e-6)
     np.testing.assert_allclose(row.predictions_stderr, run.stderr.predictions, rtol=1e-4, atol=1e-9)
-    assert study.limit.item() == "feature-learning limit, 4 x 256 particles, rank 20 kept"
+    assert study.limit.item() == "feature-learning limit, 4 x 256 particles, rank 16 kept"
     assert (study.space_time_lambda_min_h_stderr.isel(gram_step=-1) > 0).all()
 
 
