@@ -13,7 +13,7 @@ from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 
 
-def run_key(base: jax.Array, seed: int, width: Any) -> jax.Array:
+def run_key(base: jax.Array, seed: Any, width: Any) -> jax.Array:
     """Return the key of a seed at a width: the same for every parametrization, so that they share their Gaussians."""
     widest = max(width) if isinstance(width, tuple) else width
     return jax.random.fold_in(jax.random.fold_in(base, seed), widest)

@@ -132,7 +132,7 @@ def measure(
 
     # Keys of their own for each dynamics, so that overlapping widths are independent measurements.
     base = jax.random.fold_in(key, name == "dense")
-    keys = jnp.stack([run_key(base, seed, width) for seed in range(seeds)])
+    keys = jax.vmap(lambda seed: run_key(base, seed, width))(jnp.arange(seeds))
     f = np.asarray(map_runs(run, keys, task, jnp.asarray(learning_rate), batches), np.float64)
     return Point(width, name, seeds, *_errors(f[:, 1:], reference[1:], reference_stderr[1:]))
 
