@@ -152,8 +152,11 @@ def format_width_study(dataset: Any) -> tuple[list[str], list[list[str]]]:
         cells = []
         for kind in ("run", "mean"):
             error, stderr = float(one[f"error_{kind}"]), float(one[f"error_{kind}_stderr"])
-            resolved = _number(error, 3, stderr) if error > 2 * stderr else f"< {_number(error + 2 * stderr, 2)}"
-            cells.append(resolved if np.isfinite(error) else "–")
+            if not np.isfinite(error + stderr):
+                cells.append("–")
+            else:
+                resolved = error > 2 * stderr
+                cells.append(_number(error, 3, stderr) if resolved else f"< {_number(error + 2 * stderr, 2)}")
         rows.append(
             [f"{int(one['point_width'])}", str(one["point_dynamics"].values), str(int(one["point_seeds"])), *cells]
         )

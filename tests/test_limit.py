@@ -9,7 +9,7 @@ import worked_example
 from typer.testing import CliRunner
 
 import mupjax
-from mupjax import cells, results, width_study
+from mupjax import cells, report, results, width_study
 from mupjax.cli import app
 from mupjax.dynamics import feature_limit, kernel_limit
 from mupjax.limit import limit
@@ -46,6 +46,7 @@ def test_width_study_finds_the_power_of_one_network(study):
     dense, free = study.error_run.values[1:]
     assert 0.5 < dense / free < 2  # four seeds against sixteen
     assert np.isnan(study.error_mean.values).tolist() == [False, True, False]
+    assert report.format_width_study(study)[1][1][-1] == "–"
 
 
 def test_errors_of_known_runs():
