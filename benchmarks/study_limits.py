@@ -161,7 +161,7 @@ def width_study() -> list[dict]:
         worked_example(),
         widths=widths,
         steps=12,
-        seeds=4096,
+        seeds=8192,
         particles=16384,
         limit_runs=64,
         memory_gb=16,
@@ -175,7 +175,7 @@ def width_study() -> list[dict]:
         claim = f"distance from the limit, {kind}: power of the width, 64 to 1,048,576"
         bound = f"{wanted} +- {within}, standard error at most half of that"
         rows.append(
-            verdict(claim, slope, stderr, 4096, bound, abs(slope - wanted) <= within >= 2 * stderr, paper=wanted)
+            verdict(claim, slope, stderr, 8192, bound, abs(slope - wanted) <= within >= 2 * stderr, paper=wanted)
         )
     errors = data["error_run"].values, data["error_run_stderr"].values
     names, widths = data["point_dynamics"].values, data["point_width"].values
@@ -187,7 +187,7 @@ def width_study() -> list[dict]:
         away += [(errors[0][i] - errors[0][j]) / np.hypot(errors[1][i], errors[1][j]) for i in dense for j in free]
     z = float(np.max(np.abs(away)))
     claim = "dense and matrix-free networks of equal width are equally far from the limit (largest |z|)"
-    return [*rows, verdict(claim, z, None, 4096, f"< {Z_BOUND}", z < Z_BOUND)]
+    return [*rows, verdict(claim, z, None, 8192, f"< {Z_BOUND}", z < Z_BOUND)]
 
 
 def image_dataset() -> str:
