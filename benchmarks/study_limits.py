@@ -151,8 +151,9 @@ def kernel_limit_is_degenerate() -> dict:
 
 def width_study() -> list[dict]:
     """Slopes of `mupjax limit --widths all` on the worked example, and agreement where both dynamics train."""
+    from mupjax.files import write_whole
     from mupjax.limit import limit
-    from mupjax.plots import distance_from_limit, png, write_whole
+    from mupjax.plots import distance_from_limit, png
     from mupjax.report import format_width_study
     from mupjax.width_study import WIDTHS
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mupjax import plots, seeds
+from mupjax.files import write_whole
 
 REPORT = "report.html"
 _COLUMNS = {
@@ -181,7 +182,7 @@ def write(dataset: Any, out: str | os.PathLike[str], pictures: Sequence[Path] | 
         images = {name: plots.png(figure) for name, figure in plots.draw_all(dataset).items()}
     else:
         images = {Path(path).name: Path(path).read_bytes() for path in pictures}
-    return plots.write_whole(Path(out) / REPORT, _page(dataset, images).encode())
+    return write_whole(Path(out) / REPORT, _page(dataset, images).encode())
 
 
 def _over_seeds(dataset: Any, name: str, kept: np.ndarray) -> seeds.OverSeeds:

@@ -15,6 +15,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex, to_rgb
 
 from mupjax import metrics, plots, seeds
+from mupjax.plots import gallery
 
 NAMES = ("sp", "ntp", "mup", "ip", "hp", "ip_llr")
 WORDS = {
@@ -454,19 +455,7 @@ def test_nothing_is_written_when_drawing_fails(tmp_path, monkeypatch):
     def fail(dataset, **options):
         raise RuntimeError("out of ink")
 
-    monkeypatch.setattr(plots, "gram_heatmaps", fail)  # the last of them
+    monkeypatch.setattr(gallery, "gram_heatmaps", fail)  # the last of them
     with pytest.raises(RuntimeError, match="out of ink"):
         plots.save_all(comparison(), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"loss.png": b"of before"}
-
-
-def test_a_file_is_put_in_place_whole_or_not_at_all(tmp_path, monkeypatch):
-    target = plots.write_whole(tmp_path / "file", b"before")
-
-    def fail(source, destination):
-        raise OSError("no space left")
-
-    monkeypatch.setattr(plots.os, "replace", fail)
-    with pytest.raises(OSError, match="no space left"):
-        plots.write_whole(target, b"after")
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"before"}

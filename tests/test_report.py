@@ -13,7 +13,7 @@ import pytest
 from matplotlib.image import imread
 from test_plots import NAMES, RESOLUTION, WORDS, comparison, diverge
 
-from mupjax import plots, report
+from mupjax import files, plots, report
 
 VOID = {"meta", "img", "br", "hr", "input", "link", "wbr"}
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -57,7 +57,7 @@ class Page(html.parser.HTMLParser):
 def pictures(tmp_path):
     """One pixel for each figure: most tests are about the words."""
     names = ("loss.png", "feature_change.png", "diversity.png", "space_time.png", "grams.png")
-    return [plots.write_whole(tmp_path / "pictures" / name, PIXEL) for name in names]
+    return [files.write_whole(tmp_path / "pictures" / name, PIXEL) for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +275,7 @@ def test_an_older_report_stays_whole_when_writing_fails(tmp_path, pictures, monk
     def fail(source, destination):
         raise OSError("no space left")
 
-    monkeypatch.setattr(plots.os, "replace", fail)
+    monkeypatch.setattr(files.os, "replace", fail)
     with pytest.raises(OSError, match="no space left"):
         report.write(comparison(("mup",)), tmp_path / "out", pictures)
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]

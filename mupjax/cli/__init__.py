@@ -1,0 +1,44 @@
+"""The command line: `mupjax compare`, `mupjax limit` and `mupjax describe`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mupjax.cli import compare, describe, limit, running
+
+app = typer.Typer(
+    help="Neural networks at finite width, their infinite-width limits, and how far apart they are.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def main() -> None:
+    """Run the command line; an error that a user can mend is one line on stderr and exit code 2."""
+    try:
+        app()
+    except (ValueError, TypeError, ImportError, OSError) as error:
+        running.fail(str(error))
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        running.fail(
+            "Expected the runs to fit the machine's memory; take fewer seeds, inputs or units, or a lower --memory-gb."
+        )
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if show:
+        import mupjax
+
+        print(mupjax.__version__)
+        raise typer.Exit
+
+
+for command in (compare.compare, limit.limit, describe.describe):
+    app.command()(command)

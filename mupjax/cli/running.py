@@ -1,0 +1,93 @@
+"""What every command does around its computation: options to arguments, results to table, report and figures."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Never
+
+from mupjax.cli import parsing
+
+
+def task_settings(
+    classes: str,
+    train_size: int,
+    test_size: str,
+    loss: str,
+    grayscale: bool,
+    standardize: str,
+    scale: str,
+    data_dir: Path | None,
+) -> dict[str, Any]:
+    """The options of the panel 'Data' as `datasets.load` takes them."""
+    named = {"auto": "auto", "none": None}
+    return {
+        "classes": None if classes == "all" else parsing.whole_numbers("classes", classes),
+        "train_size": train_size,
+        "test_size": named[test_size] if test_size in named else parsing.whole_number("test_size", test_size),
+        "loss": loss,
+        "grayscale": grayscale,
+        "standardize": parsing.standardize(standardize),
+        "scale": scale,
+        "data_dir": data_dir,
+    }
+
+
+def compute(
+    run: Callable[..., Any],
+    out: Path | None,
+    dataset: str,
+    task_settings: dict[str, Any],
+    settings: dict[str, Any],
+    memory_gb: float,
+) -> None:
+    """Compute a Dataset, or read it where `out` holds it already; print its table, write its report and figures."""
+    from mupjax import datasets, plots, report, store
+    from mupjax.results import arguments_json
+
+    chosen = {"dataset": dataset, **settings, **task_settings}
+    arguments = arguments_json({name: value for name, value in chosen.items() if name != "data_dir"})
+    finished = store.check_directory(out, arguments) if out else None
+    if finished:
+        print(f"{finished} holds these results already; writing their report and figures anew.")
+        results = store.read(finished)
+    else:
+        task = datasets.load(dataset, **task_settings)
+        results = run(task, **settings, memory_gb=memory_gb, progress=True)
+        results.attrs["arguments"] = arguments
+        if out:
+            store.write(results, out)
+    print_table(*report.format_table(results))
+    if "error_run" in results:
+        print_table(*report.format_width_study(results))
+    if out:
+        print(f"Report: {report.write(results, out, plots.save_all(results, out))}")
+
+
+def fail(message: str) -> Never:
+    """Say in one line what is wrong, and end with exit code 2."""
+    print(f"mupjax: error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def one_cpu_device_a_core() -> None:
+    """Runs are shared out over devices, and a run a core beats threads inside a product (benchmarks/dense.py)."""
+    import jax
+
+    jax.config.update(
+        "jax_num_cpu_devices", len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    )
+
+
+def print_table(columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table as wide as the terminal, 160 columns where there is none."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)

@@ -1,0 +1,16 @@
+"""Figures: Datasets in, Matplotlib Axes out.
+
+Nothing is computed here but which values to show, and their mean, spread and range over seeds. Matplotlib is imported
+when something is drawn, and only its objects are used: no pyplot, no backend, no global state, so that the same lines
+work without a display and off the main thread. In a notebook, hand in `figure=plt.figure()` or `ax=` to see a figure.
+"""
+
+from mupjax.plots.comparison import UNRESOLVED as UNRESOLVED
+from mupjax.plots.comparison import against_width as against_width
+from mupjax.plots.comparison import gram_heatmaps as gram_heatmaps
+from mupjax.plots.comparison import loss_curves as loss_curves
+from mupjax.plots.gallery import DPI as DPI
+from mupjax.plots.gallery import draw_all as draw_all
+from mupjax.plots.gallery import png as png
+from mupjax.plots.gallery import save_all as save_all
+from mupjax.plots.width_study import distance_from_limit as distance_from_limit

@@ -1,0 +1,44 @@
+"""Every figure of a Dataset, by the name of its file."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+from mupjax.files import write_whole
+from mupjax.plots.comparison import gram_heatmaps, loss_curves, metric_figure
+from mupjax.plots.style import finite_widths
+from mupjax.plots.width_study import distance_from_limit
+from mupjax.seeds import METRICS
+
+DPI = 150
+
+
+def draw_all(dataset: Any) -> dict[str, Any]:
+    """Return every figure of a comparison by the name of its file."""
+    figures = {"loss.png": loss_curves(dataset).flat[0].figure}
+    if len(finite_widths(dataset)):
+        figures |= {f"{metric}.png": metric_figure(dataset, metric) for metric in METRICS}
+    if "error_run" in dataset:
+        figures["width_study.png"] = distance_from_limit(dataset).figure
+    if "h_gram" in dataset:
+        figures["grams.png"] = gram_heatmaps(dataset).flat[0].figure
+    return figures
+
+
+def save_all(dataset: Any, out: str | os.PathLike[str]) -> list[Path]:
+    """Write every figure of `draw_all` to the directory `out`: loss.png, grams.png, a figure for each metric, ...
+
+    All are drawn before the first is written, and each is put in place whole.
+    """
+    pictures = {name: png(figure) for name, figure in draw_all(dataset).items()}
+    return [write_whole(Path(out) / name, picture) for name, picture in pictures.items()]
+
+
+def png(figure: Any) -> bytes:
+    """Return a figure as a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
