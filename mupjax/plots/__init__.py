@@ -9,8 +9,11 @@ from mupjax.plots.comparison import UNRESOLVED as UNRESOLVED
 from mupjax.plots.comparison import against_width as against_width
 from mupjax.plots.comparison import gram_heatmaps as gram_heatmaps
 from mupjax.plots.comparison import loss_curves as loss_curves
+from mupjax.plots.coord_check import coordinate_check as coordinate_check
 from mupjax.plots.gallery import DPI as DPI
 from mupjax.plots.gallery import draw_all as draw_all
 from mupjax.plots.gallery import png as png
 from mupjax.plots.gallery import save_all as save_all
+from mupjax.plots.sweep import learning_rates as learning_rates
+from mupjax.plots.transfer import transfer as transfer
 from mupjax.plots.width_study import distance_from_limit as distance_from_limit

@@ -13,11 +13,13 @@ from mupjax.plots.style import (
     LINES,
     MARKERS,
     axis_label,
+    boxed_note,
     finite_widths,
     new_figure,
     plain_text,
     positive,
     width_labels,
+    width_line,
     width_ticks,
 )
 from mupjax.seeds import (
@@ -212,10 +214,7 @@ def _loss_panel(ax: Any, dataset: Any, loss: str, row: int) -> None:
             if f"{loss}_stderr" in dataset and np.isfinite(error := dataset[f"{loss}_stderr"].values[row]).any():
                 band = {"color": "black", "alpha": 0.3, "linewidth": 0}
                 ax.fill_between(steps, positive(limit - error), positive(limit + error), **band)
-    if diverged:
-        box = {"facecolor": "white", "edgecolor": "0.7", "alpha": 0.85, "boxstyle": "round,pad=0.3"}
-        place = {"transform": ax.transAxes, "ha": "right", "va": "top", "bbox": box, "zorder": 4}
-        ax.text(0.97, 0.96, "\n".join(diverged), fontsize="small", **place)
+    boxed_note(ax, diverged, (0.97, 0.96), ha="right", va="top")
     name, rate = plain_text(dataset["parametrization"].values[row], 24), float(dataset["learning_rate"].values[row])
     ax.set_title(f"{name}, η = {rate:g}", fontsize="medium", pad=17)
     place = {"transform": ax.transAxes, "ha": "center", "va": "bottom", "color": "0.25"}
@@ -226,16 +225,9 @@ def _loss_panel(ax: Any, dataset: Any, loss: str, row: int) -> None:
 
 
 def _loss_line(ax: Any, steps: np.ndarray, runs: np.ndarray, rank: int, count: int, label: str) -> None:
-    """Draw the mean of runs [seed, step] and their range; the wider the network, the darker."""
-    from matplotlib import colormaps
-
-    statistics = over_seeds(runs.T)
-    shade = colormaps["viridis"](0.8 - 0.7 * rank / max(1, count - 1))
+    """Draw the mean of runs [seed, step] and their range, with about eight marks."""
     every = (len(steps) * rank // (8 * count), max(1, len(steps) // 8))
-    marks = {"marker": MARKERS[rank % 6], "markersize": 4.5, "markevery": every}
-    ax.plot(steps, statistics.mean, color=shade, linewidth=1.5, zorder=2.5, label=label, **marks)
-    if len(runs) > 1:
-        ax.fill_between(steps, statistics.low, statistics.high, color=shade, alpha=0.25, linewidth=0)
+    width_line(ax, steps, over_seeds(runs.T), rank, count, label, every)
 
 
 def _draw_metric(ax: Any, widths: np.ndarray, one: OverSeeds, factor: np.ndarray, row: int, label: str) -> None:

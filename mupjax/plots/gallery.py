@@ -9,7 +9,10 @@ from typing import Any
 
 from mupjax.files import write_whole
 from mupjax.plots.comparison import gram_heatmaps, loss_curves, metric_figure
+from mupjax.plots.coord_check import coordinate_check
 from mupjax.plots.style import finite_widths
+from mupjax.plots.sweep import learning_rates
+from mupjax.plots.transfer import transfer
 from mupjax.plots.width_study import distance_from_limit
 from mupjax.seeds import METRICS
 
@@ -17,19 +20,16 @@ DPI = 150
 
 
 def draw_all(dataset: Any) -> dict[str, Any]:
-    """Return every figure of a comparison by the name of its file."""
-    figures = {"loss.png": loss_curves(dataset).flat[0].figure}
-    if len(finite_widths(dataset)):
-        figures |= {f"{metric}.png": metric_figure(dataset, metric) for metric in METRICS}
-    if "error_run" in dataset:
-        figures["width_study.png"] = distance_from_limit(dataset).figure
-    if "h_gram" in dataset:
-        figures["grams.png"] = gram_heatmaps(dataset).flat[0].figure
-    return figures
+    """Return every figure of a comparison, a sweep or a coordinate check by the name of its file."""
+    if "coordinate" in dataset:
+        return {"coord_check.png": coordinate_check(dataset).flat[0].figure}
+    if "learning_rate" in dataset.dims:
+        return _sweep(dataset)
+    return _comparison(dataset)
 
 
 def save_all(dataset: Any, out: str | os.PathLike[str]) -> list[Path]:
-    """Write every figure of `draw_all` to the directory `out`: loss.png, grams.png, a figure for each metric, ...
+    """Write every figure of `draw_all` to the directory `out`.
 
     All are drawn before the first is written, and each is put in place whole.
     """
@@ -42,3 +42,20 @@ def png(figure: Any) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _sweep(dataset: Any) -> dict[str, Any]:
+    names = {"train_loss": "learning_rates.png", "test_loss": "learning_rates_test.png"}
+    figures = {name: learning_rates(dataset, loss).flat[0].figure for loss, name in names.items() if loss in dataset}
+    return figures | ({"transfer.png": transfer(dataset).figure} if "best_rate" in dataset else {})
+
+
+def _comparison(dataset: Any) -> dict[str, Any]:
+    figures = {"loss.png": loss_curves(dataset).flat[0].figure}
+    if len(finite_widths(dataset)):
+        figures |= {f"{metric}.png": metric_figure(dataset, metric) for metric in METRICS}
+    if "error_run" in dataset:
+        figures["width_study.png"] = distance_from_limit(dataset).figure
+    if "h_gram" in dataset:
+        figures["grams.png"] = gram_heatmaps(dataset).flat[0].figure
+    return figures

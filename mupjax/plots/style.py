@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from typing import Any, Literal
 
 import numpy as np
 
+from mupjax.seeds import OverSeeds
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9")  # Okabe and Ito: safe for colour-blind
 MARKERS = ("o", "s", "^", "D", "v", "P")
 LINES = ("-", "-.", (0, (7, 1.5)), ":", (0, (3, 1, 1, 1, 1, 1)), (0, (1, 2.5)))
+
+
+def shade(rank: int, count: int) -> Any:
+    """Return the colour of one of `count` widths: the wider, the darker."""
+    from matplotlib import colormaps
+
+    return colormaps["viridis"](0.8 - 0.7 * rank / max(1, count - 1))
+
+
+def width_line(ax: Any, x: np.ndarray, one: OverSeeds, rank: int, count: int, label: str, every: Any = None) -> None:
+    """Draw the mean over seeds of one of `count` widths and the range of the seeds; `every` is Line2D's `markevery`."""
+    mean, low, high = (positive(values) for values in (one.mean, one.low, one.high))
+    marks = {"marker": MARKERS[rank % 6], "markersize": 4.5, "markevery": every}
+    ax.plot(x, mean, color=shade(rank, count), linewidth=1.5, zorder=2.5, label=label, **marks)
+    if (one.seeds > 1).any():
+        ax.fill_between(x, low, high, color=shade(rank, count), alpha=0.25, linewidth=0)
+
+
+def boxed_note(ax: Any, lines: list[str], place: tuple[float, float], **alignment: str) -> None:
+    """Write lines into the axes, at a place in fractions of them, on a white box; nothing for no lines."""
+    if lines:
+        box = {"facecolor": "white", "edgecolor": "0.7", "alpha": 0.85, "boxstyle": "round,pad=0.3"}
+        ax.text(*place, "\n".join(lines), transform=ax.transAxes, fontsize="small", bbox=box, zorder=4, **alignment)
 
 
 def width_ticks(ax: Any, sizes: np.ndarray, names: Any) -> None:
@@ -29,6 +55,20 @@ def width_ticks(ax: Any, sizes: np.ndarray, names: Any) -> None:
     margin = span**0.05 if span > 1 else 2.0
     ax.set(xlim=(sizes[0] / margin, sizes[-1] * margin), xlabel="width n (hidden units)")
     ax.grid(color="0.92")
+
+
+def round_numbers(low: float, high: float, most: int) -> list[float]:
+    """Return at most so many round numbers: 1, 2, 5 in every decade, decades alone, or a straight scale within one."""
+    from matplotlib.ticker import MaxNLocator
+
+    powers = [10.0**k for k in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
+    straight = MaxNLocator(most - 1).tick_values(low, high)
+    fine, decades, straight = (
+        [float(number) for number in numbers if low <= number <= high]
+        for numbers in ([sub * power for power in powers for sub in (1, 2, 5)], powers, straight)
+    )
+    ticks = straight if len(fine) < 2 else fine if len(fine) <= most or len(decades) < 2 else decades
+    return ticks[:: math.ceil(len(ticks) / most)]
 
 
 def finite_widths(dataset: Any) -> np.ndarray:
