@@ -40,6 +40,13 @@ class Activation:
         if self.dphi is None:
             object.__setattr__(self, "dphi", _derivative(self.phi))
 
+    def __reduce__(self) -> Any:
+        """Pickle a built-in by its name and leave out a derivative that was found: neither has a name of its own."""
+        if ACTIVATIONS.get(self.name) is self:
+            return get, (self.name,)
+        dphi = None if self.dphi is _derivative(self.phi) else self.dphi
+        return Activation, (self.name, self.phi, dphi, self.degree, self.neural_tangents)
+
     def at_zero(self) -> float:
         r"""Return :math:`\phi(0)`, also while a program is being traced."""
         with jax.ensure_compile_time_eval():

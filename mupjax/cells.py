@@ -12,20 +12,21 @@ import numpy as np
 from mupjax import results
 from mupjax.activations import Activation
 from mupjax.classification import Classification
-from mupjax.dynamics import dense, feature_limit, kernel_limit
+from mupjax.dynamics import feature_limit, kernel_limit
 from mupjax.parametrization import Parametrization
+from mupjax.runs import BATCHES, DRAWS
 from mupjax.task import Task, batch_order
 from mupjax.trajectory import TrajectorySpec
 
 DEFAULT_LEARNING_RATES = {"ntp": 0.3}
 MAX_RECORDED_STEPS = 200
-_BATCHES, _DRAWS = 2**32 - 2, 2**32 - 1  # tags of keys, out of the way of seeds
 
 
 class Settings(NamedTuple):
-    """What every cell of a comparison shares."""
+    """What every cell of a comparison shares. key: random key of `seed`."""
 
     key: jax.Array
+    seed: int
     depth: int
     activation: Activation
     steps: int
@@ -43,9 +44,9 @@ def settings_of(task: Task, *, batch_size: int | None, key: int, steps: int, **s
     base, stride = jax.random.key(key), -(-steps // MAX_RECORDED_STEPS)
     batches = None
     if batch_size is not None:
-        batches = batch_order(jax.random.fold_in(base, _BATCHES), task.num_train, batch_size, steps)
+        batches = batch_order(jax.random.fold_in(base, BATCHES), task.num_train, batch_size, steps)
     spec = TrajectorySpec(steps=tuple(sorted({*range(0, steps + 1, stride), steps})))
-    return Settings(key=base, batches=batches, steps=steps, spec=spec, **settings)
+    return Settings(key=base, seed=key, batches=batches, steps=steps, spec=spec, **settings)
 
 
 def infinite_row(
@@ -64,7 +65,7 @@ def infinite_row(
         "activation": settings.activation,
         "learning_rate": rate,
         "num_steps": settings.steps,
-        "key": jax.random.fold_in(settings.key, _DRAWS),
+        "key": jax.random.fold_in(settings.key, DRAWS),
         "batches": settings.batches,
         "momentum": settings.momentum,
         "spec": settings.spec,
@@ -110,27 +111,11 @@ def learning_rates(given: float | Mapping[str, float] | None, names: list[str]) 
     return rates
 
 
-def check_counts(**counts: Any) -> None:
-    """Raise ValueError for counts that are not positive ints."""
-    for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise ValueError(f"Expected `{name}` to be a positive int, got {name}={count!r}.")
-
-
-def check_memory(task, classes, widths, seeds, settings: Settings) -> None:
-    """Raise ValueError where a cell, or a limit of one of these classes, does not fit the budget."""
+def check_memory(task, classes, settings: Settings) -> None:
+    """Raise ValueError where the limit of one of these classes does not fit the budget."""
     memory_gb = settings.memory_gb
     if not memory_gb > 0:
         raise ValueError(f"Expected `memory_gb` to be positive, got memory_gb={memory_gb!r}.")
-    at_once = min(jax.device_count(), seeds) if jax.default_backend() == "cpu" else seeds
-    batch_size = None if settings.batches is None else settings.batches.shape[1]
-    for width in widths:
-        one = dense.estimate_bytes(
-            task, width=width, depth=settings.depth, num_steps=settings.steps, batch_size=batch_size, spec=settings.spec
-        )
-        need = (one.working * at_once + one.result * seeds * 2) / 1e9
-        if need > memory_gb:
-            _refuse(memory_gb, need, f"width {results.width_label(width)} with {seeds} seeds")
     if any(kind.kind == "feature" for kind in classes):
         need = feature_limit.estimate_bytes(
             task,

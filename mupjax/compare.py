@@ -6,17 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from mupjax import activations, classification, parametrization, results, runs
+from mupjax import activations, classification, parametrization, results
 from mupjax.activations import Activation
-from mupjax.cells import Settings, check_counts, check_memory, infinite_row, learning_rates, progress_bar, settings_of
-from mupjax.dynamics import dense
-from mupjax.network import hidden_widths
+from mupjax.cells import Settings, check_memory, infinite_row, learning_rates, progress_bar, settings_of
+from mupjax.grid import Grid, check_counts, check_distinct, grid_of
 from mupjax.parametrization import Parametrization
+from mupjax.plan import plan
 from mupjax.task import Task
-from mupjax.trajectory import Trajectory
+from mupjax.training import run_cell
 
 LIMIT_PARTICLES, LIMIT_RUNS = 512, 4
 
@@ -84,7 +83,7 @@ def compare(
     names = [p.name for p in presets]
     widths = [tuple(w) if isinstance(w, list) else w for w in widths]
     check_counts(depth=depth, seeds=seeds, steps=steps, particles=particles, limit_runs=limit_runs)
-    _check_grid(names, widths, depth)
+    check_distinct(parametrizations=names, widths=widths)
     rates = learning_rates(learning_rate, names)
     settings = settings_of(
         task,
@@ -100,16 +99,20 @@ def compare(
         limit_runs=limit_runs,
     )
     classes = [classification.classify(p, depth, settings.activation) for p in presets]
-    check_memory(task, classes if limit else [], widths, seeds, settings)
+    pairs = zip(presets, rates, strict=True)
+    grids = [_grid(task, preset, widths, rate, seeds, batch_size, momentum, settings) for preset, rate in pairs]
+    plans = [plan(task, grid) for grid in grids]
+    check_memory(task, classes if limit else [], settings)
 
     cells: dict[tuple[int, int], dict[str, np.ndarray]] = {}
     limits, stderrs = [], {}
     with progress_bar(len(presets) * (len(widths) + 1), progress) as bar:
         for row, preset in enumerate(presets):
-            for column, width in enumerate(widths):
-                bar.set_description(f"{preset.name}, width {results.width_label(width)}")
-                run = _finite(task, preset, width, rates[row], seeds, settings)
-                cells[row, column] = results.measure(run)
+            for cell in plans[row].cells:
+                (column,) = cell.widths
+                bar.set_description(f"{preset.name}, width {results.width_label(widths[column])}")
+                run = run_cell(task, grids[row], plans[row], cell, settings.batches)
+                cells[row, column] = results.measure(jax.tree.map(lambda leaf: leaf[0, 0], run))
                 bar.update()
             bar.set_description(f"{preset.name}, infinite width")
             word, mean, stderr = (
@@ -131,33 +134,24 @@ def compare(
     return results.dataset(cells, widths, settings.spec, steps, along, arguments, stderrs)
 
 
-def _finite(task, preset, width, rate, seeds, settings: Settings) -> Trajectory:
-    keys = jnp.stack([runs.run_key(settings.key, seed, width) for seed in range(seeds)])
-
-    def run(key: jax.Array, task: Task, rate: jax.Array, batches: Any) -> Trajectory:
-        return dense.train(
-            task,
-            preset,
-            width=width,
-            depth=settings.depth,
-            activation=settings.activation,
-            learning_rate=rate,
-            num_steps=settings.steps,
-            key=key,
-            batches=batches,
-            momentum=settings.momentum,
-            centred=settings.centred,
-            spec=settings.spec,
-        )
-
-    return jax.block_until_ready(runs.map_runs(run, keys, task, jnp.asarray(rate), settings.batches))
-
-
-def _check_grid(names: list[str], widths: Sequence[Any], depth: int) -> None:
-    for name, entries in (("parametrizations", names), ("widths", list(widths))):
-        if not entries:
-            raise ValueError(f"Expected `{name}` to name at least one, got none.")
-        if len(set(entries)) < len(entries):
-            raise ValueError(f"Expected `{name}` to be distinct, got {name}={entries!r}.")
-    for width in widths:
-        hidden_widths(width, depth)
+def _grid(task, preset, widths, rate, seeds, batch_size, momentum, settings: Settings) -> Grid:
+    """The networks of one parametrization at one rate: each width a program of its own, shared by parametrizations."""
+    return grid_of(
+        task,
+        parametrizations=(preset,),
+        widths=widths,
+        depths=(settings.depth,),
+        learning_rates=(rate,),
+        seeds=seeds,
+        optimizers=("sgd",),
+        steps=settings.steps,
+        batch_size=batch_size,
+        momentum=momentum,
+        activation=settings.activation,
+        base_width=1,  # the parametrization has one already
+        centred=settings.centred,
+        spec=settings.spec,
+        padding="never",
+        key=settings.seed,
+        memory_gb=settings.memory_gb,
+    )

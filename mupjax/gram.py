@@ -45,12 +45,11 @@ def in_float64(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @in_float64
-def _gram(z: jax.Array, w: jax.Array) -> jax.Array:
-    z, w = up(z), up(w)
-    return jnp.einsum("...gn,...hn->...gh", z, w, precision="highest") / z.shape[-1]
+def _gram(z: jax.Array, w: jax.Array, n: jax.Array) -> jax.Array:
+    return jnp.einsum("...gn,...hn->...gh", up(z), up(w), precision="highest") / up(n)
 
 
-def gram(z: Float[Array, "*batch G n"], w: Float[Array, "*batch H n"]) -> Float[Array, "*batch G H"]:
+def gram(z: Float[Array, "*batch G n"], w: Float[Array, "*batch H n"], n: Any = None) -> Float[Array, "*batch G H"]:
     r"""Return the Gram matrix :math:`\langle z_i, w_j \rangle / n` in float64.
 
     The smallest eigenvalues of such matrices lie far below float32's rounding of their entries, so float32 features are
@@ -60,6 +59,7 @@ def gram(z: Float[Array, "*batch G n"], w: Float[Array, "*batch H n"]) -> Float[
     Args:
       z: [..., G, n] features.
       w: [..., H, n] features, with the same leading axes.
+      n: the width to divide by where features are padded with zeros; by default their own.
 
     Returns:
       [..., G, H], Theta(1) in width for Theta(1) features.
@@ -69,7 +69,7 @@ def gram(z: Float[Array, "*batch G n"], w: Float[Array, "*batch H n"]) -> Float[
       >>> gram(jnp.ones((2, 8)), jnp.ones((2, 8))).dtype
       dtype('float64')
     """
-    return _gram(z, w)
+    return _gram(z, w, jnp.asarray(z.shape[-1] if n is None else n, jnp.int32))
 
 
 def up(array: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ import numpy as np
 from mupjax import activations, cells, classification, results, width_study
 from mupjax import parametrization as presets
 from mupjax.activations import Activation
+from mupjax.grid import check_counts
 from mupjax.parametrization import Parametrization
 from mupjax.task import Task
 
@@ -70,7 +71,7 @@ def limit(
     preset = (
         presets.get(parametrization, base_width=base_width) if isinstance(parametrization, str) else parametrization
     )
-    cells.check_counts(depth=depth, steps=steps, seeds=seeds, particles=particles, limit_runs=limit_runs)
+    check_counts(depth=depth, steps=steps, seeds=seeds, particles=particles, limit_runs=limit_runs)
     kind = classification.classify(preset, depth, activation)
     (rate,) = cells.learning_rates(learning_rate, [preset.name])
     settings = cells.settings_of(
@@ -87,7 +88,7 @@ def limit(
         limit_runs=limit_runs,
     )
     points = width_study.plan(widths, seeds) if widths else []
-    cells.check_memory(task, [kind], (), 1, settings)
+    cells.check_memory(task, [kind], settings)
     if points and kind.kind == "feature" and error is None and limit_runs < 2:
         raise ValueError(f"Expected `limit_runs` to be at least 2 beside `widths`, got limit_runs={limit_runs}.")
     for point in points:

@@ -24,14 +24,23 @@ _VARIABLES = {
     "diversity": "smallest eigenvalue of the Gram matrix",
     "space_time_lambda_min": "smallest eigenvalue of the joint Gram matrix",
 }
+_DIMS = {
+    "train_loss": ("step",),
+    "test_loss": ("step",),
+    "predictions": ("step", "input", "output"),
+    "h_gram": ("gram_step", "layer", "gram_input", "gram_input_2"),
+    "x_gram": ("gram_step", "layer", "gram_input", "gram_input_2"),
+}
 
 
 def measure(run: Trajectory) -> dict[str, np.ndarray]:
-    """Reduce a Trajectory with a runs axis to the Dataset's arrays, runs axis first."""
+    """Reduce a Trajectory with runs axes to the Dataset's arrays, runs axes first; Grams need 0 among their steps."""
     arrays = {"train_loss": run.train_loss, "test_loss": run.test_loss, "predictions": run.predictions}
     for name in ("h", "x"):
+        if getattr(run, f"{name}_gram") is None:
+            continue
         gram, cross = np.asarray(getattr(run, f"{name}_gram")), np.asarray(getattr(run, f"{name}_cross_gram"))
-        initial = np.broadcast_to(gram[:, :1], gram.shape)
+        initial = np.broadcast_to(gram[..., :1, :, :, :], gram.shape)
         arrays[f"{name}_gram"] = gram
         arrays[f"feature_change_{name}"] = metrics.feature_change(gram, cross, initial)
         for metric, eigenvalue in (
@@ -101,13 +110,6 @@ def dataset(
     """
     import xarray as xr
 
-    trailing = {
-        "train_loss": ("step",),
-        "test_loss": ("step",),
-        "predictions": ("step", "input", "output"),
-        "h_gram": ("gram_step", "layer", "gram_input", "gram_input_2"),
-        "x_gram": ("gram_step", "layer", "gram_input", "gram_input_2"),
-    }
     template = next(iter(cells.values()))
     num_parametrizations = len(along_parametrization["parametrization"])
     variables = {}
@@ -115,17 +117,14 @@ def dataset(
         whole = np.full((num_parametrizations, len(widths) + 1, *array.shape), np.nan, array.dtype)
         for (row, column), cell in cells.items():
             whole[row, column] = cell[name]
-        after = trailing.get(name, ("gram_step", "layer"))
-        variables[name] = (
-            ("parametrization", "width", "seed", *after),
-            whole,
-            {"units": "1", "long_name": _long_name(name)},
-        )
+        after = trailing_dims(name)
+        attrs = {"units": "1", "long_name": long_name(name)}
+        variables[name] = (("parametrization", "width", "seed", *after), whole, attrs)
         if limit_stderrs and not name.endswith(("_resolution", "_gram")):
             errors = np.full((num_parametrizations, *array.shape[1:]), np.nan)
             for row, stderrs in limit_stderrs.items():
                 errors[row] = stderrs.get(name, np.nan)
-            words = f"{_long_name(name)} at infinite width: standard error"
+            words = f"{long_name(name)} at infinite width: standard error"
             variables[f"{name}_stderr"] = (("parametrization", *after), errors, {"units": "1", "long_name": words})
     labels = [*map(width_label, widths), width_label(math.inf)]
     sizes = np.array([float(max(w) if isinstance(w, tuple) else w) for w in widths] + [math.inf])
@@ -169,7 +168,13 @@ def versions() -> dict[str, str]:
     return {**found, "version_python": platform.python_version(), "device": jax.devices()[0].device_kind}
 
 
-def _long_name(name: str) -> str:
+def trailing_dims(name: str) -> tuple[str, ...]:
+    """Return the dims of one run's array of this name."""
+    return _DIMS.get(name, ("gram_step", "layer"))
+
+
+def long_name(name: str) -> str:
+    """Return a variable's name in words."""
     for stem, words in _VARIABLES.items():
         if name.startswith(stem):
             rest = name.removeprefix(stem).split("_")

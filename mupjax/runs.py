@@ -12,6 +12,8 @@ import numpy as np
 from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 
+BATCHES, DRAWS = 2**32 - 2, 2**32 - 1  # tags of keys, out of the way of seeds
+
 
 def run_key(base: jax.Array, seed: Any, width: Any) -> jax.Array:
     """Return the key of a seed at a width: the same for every parametrization, so that they share their Gaussians."""
@@ -19,19 +21,22 @@ def run_key(base: jax.Array, seed: Any, width: Any) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(base, seed), widest)
 
 
-def map_runs(fn: Callable[..., Any], runs: Any, *shared: Any, inner: str | None = None) -> Any:
+def map_runs(
+    fn: Callable[..., Any], runs: Any, *shared: Any, inner: str | None = None, optimization_level: int | None = None
+) -> Any:
     """Compute `fn(run, *shared)` for every run in one compiled program over all devices.
 
-    The runs axis is sharded over `jax.devices()`; inside a device the runs are mapped one after the other ('map', the
-    default on CPUs, where small batched products are slow: see benchmarks/dense.py) or vmapped ('vmap', the default
-    elsewhere). Runs that do not fill the devices are padded with copies whose results are dropped. A run's numbers do
-    not depend on the other runs' under 'map'; NaN stays in its own row under both.
+    The runs axis is sharded over this process's devices; inside a device the runs are mapped one after the other
+    ('map', the default on CPUs, where small batched products are slow: see benchmarks/dense.py) or vmapped ('vmap', the
+    default elsewhere). Runs that do not fill the devices are padded with copies whose results are dropped. A run's
+    numbers do not depend on the other runs' under 'map'; NaN stays in its own row under both.
 
     Args:
       fn: a pure function of one run and the shared arguments.
       runs: a pytree of arrays with the runs axis [R, ...] first.
       *shared: pytrees that every run sees whole.
       inner: 'map' or 'vmap'.
+      optimization_level: of XLA's compiler on CPUs, 0 to 3; 1 halves the compilation of programs that run for a moment.
 
     Returns:
       The pytree of `fn`'s results with the runs axis first.
@@ -50,15 +55,18 @@ def map_runs(fn: Callable[..., Any], runs: Any, *shared: Any, inner: str | None 
     if len(counts) != 1 or 0 in counts:
         raise ValueError(f"Expected `runs` to share one leading axis of at least 1, got {sorted(counts)}.")
     (num_runs,) = counts
-    devices = jax.devices()[: min(jax.device_count(), num_runs)]
+    devices = jax.local_devices()[:num_runs]
     inner = inner or ("map" if devices[0].platform == "cpu" else "vmap")
     padded = jax.tree.map(lambda leaf: _pad(leaf, -num_runs % len(devices)), runs)
-    found = _sharded(fn, tuple(devices), inner, len(shared))(padded, *shared)
+    level = optimization_level if devices[0].platform == "cpu" else None
+    found = _sharded(fn, tuple(devices), inner, len(shared), level)(padded, *shared)
     return jax.tree.map(lambda leaf: leaf[:num_runs], found)
 
 
 @lru_cache(maxsize=32)
-def _sharded(fn: Callable[..., Any], devices: tuple[Any, ...], inner: str, num_shared: int) -> Callable[..., Any]:
+def _sharded(
+    fn: Callable[..., Any], devices: tuple[Any, ...], inner: str, num_shared: int, optimization_level: int | None
+) -> Callable[..., Any]:
     """The jitted map; the same `fn` finds its compiled program again."""
 
     def on_device(runs: Any, *shared: Any) -> Any:
@@ -70,9 +78,10 @@ def _sharded(fn: Callable[..., Any], devices: tuple[Any, ...], inner: str, num_s
     specs = (PartitionSpec("runs"), *(PartitionSpec() for _ in range(num_shared)))
     # check_vma=False: the scans inside `fn` start from carries that do not vary over the mesh.
     return jax.jit(
-        jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("runs"), check_vma=False)
+        jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("runs"), check_vma=False),
+        compiler_options=None if optimization_level is None else {"xla_backend_optimization_level": optimization_level},
     )
 
 
-def _pad(leaf: jax.Array, extra: int) -> jax.Array:
+def _pad(leaf: Any, extra: int) -> Any:
     return jnp.concatenate([leaf, *([leaf[-1:]] * extra)]) if extra else leaf

@@ -1,7 +1,10 @@
-"""Results on disk: one zarr store per directory, put in place whole or not at all.
+"""Results on disk: one zarr store per directory. The only module that knows zarr.
 
-A list of every file's SHA-256 lies in the store and is checked on reading: zarr itself takes a missing chunk for fill
-values. The only module that knows zarr.
+A comparison is written whole: into a temporary folder, put in place when it is complete (`write`). A grid of many runs
+is written cell by cell (`create`, `put`, `finish`): its metadata first and once; then every cell's arrays, which are
+whole chunks of their own, so that no two workers write one file; then, when these are safely on the disk, the cell's
+entry in the folder `done`, put in place in one step; `attrs['complete']` at the very end. What has no entry reads as
+NaN. Files are listed with their SHA-256 and checked on reading: zarr itself takes a missing chunk for fill values.
 """
 
 from __future__ import annotations
@@ -12,15 +15,19 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 STORE = "results.zarr"
 _CHECKSUMS = "checksums.json"
+_DONE = "done"
+_GROUP = {"attributes": {}, "zarr_format": 3, "node_type": "group"}
 
 
 def check_directory(out: str | os.PathLike[str], arguments: str) -> Path | None:
-    """Return the finished store in `out` if there is one of the same arguments, None if there is none.
+    """Return the store in `out` if there is one of the same arguments, None if there is none.
 
     Args:
       out: the results directory; it need not exist.
@@ -28,7 +35,7 @@ def check_directory(out: str | os.PathLike[str], arguments: str) -> Path | None:
 
     Raises:
       ValueError: where `out` is no directory or cannot be written, where a store of other arguments lies there (the
-        message names the first difference), or one that is not complete or not ours.
+        message names the first difference), or one that is not ours, or not whole and not written by cells.
     """
     out = Path(out)
     if out.exists() and not out.is_dir():
@@ -42,7 +49,7 @@ def check_directory(out: str | os.PathLike[str], arguments: str) -> Path | None:
     try:
         stored = read(path).attrs["arguments"]
     except (ValueError, KeyError) as error:
-        raise ValueError(f"Expected `out` to be empty or to hold a finished comparison, got {path}: {error}") from error
+        raise ValueError(f"Expected `out` to be empty or to hold results of mupjax, got {path}: {error}") from error
     if stored != arguments:
         raise ValueError(
             f"Expected `out` to be empty or of the same arguments, got {path} with {_difference(stored, arguments)}."
@@ -51,34 +58,109 @@ def check_directory(out: str | os.PathLike[str], arguments: str) -> Path | None:
 
 
 def write(dataset: Any, out: str | os.PathLike[str]) -> Path:
-    """Write a Dataset to `out`/results.zarr: into a temporary folder beside it first, renamed when it is whole.
+    """Write a Dataset to `out`/results.zarr, whole or not at all.
 
     Raises:
       ValueError: where a store is there already; nothing is ever overwritten.
     """
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    if (out / STORE).exists():
-        raise ValueError(f"Expected `out` to hold no {STORE} yet, got {out / STORE}.")
-    for stale in out.glob(f".{STORE}-*"):  # of a run that was killed while it wrote
-        shutil.rmtree(stale, ignore_errors=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{STORE}-", dir=out))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # zarr: string dtypes have no version 3 specification yet
-            dataset.assign_attrs(complete=1).to_zarr(scratch / STORE, mode="w", consolidated=False)
-        (scratch / STORE / _CHECKSUMS).write_text(json.dumps(_checksums(scratch / STORE), indent=0))
-        os.replace(scratch / STORE, out / STORE)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return out / STORE
+    return _put_in_place(dataset.assign_attrs(complete=1), Path(out), lambda path: None)
+
+
+def create(layout: Any, out: str | os.PathLike[str]) -> Path:
+    """Write the metadata of a grid to `out`/results.zarr: all but the cells' arrays.
+
+    Args:
+      layout: a Layout (coords, variables, sizes, cell_dims).
+      out: the results directory.
+
+    Raises:
+      ValueError: where a store is there already.
+    """
+
+    def add_variables(path: Path) -> None:
+        import zarr
+
+        group = zarr.open_group(path, mode="r+")
+        for name, (dims, dtype, attrs) in layout.variables.items():
+            group.create_array(
+                name,
+                shape=[layout.sizes[dim] for dim in dims],
+                chunks=tuple(1 if dim in layout.cell_dims else max(1, layout.sizes[dim]) for dim in dims),
+                dtype=dtype,
+                fill_value=float("nan"),
+                dimension_names=dims,
+                attributes=attrs,
+                chunk_key_encoding={"name": "default", "separator": "."},
+            )
+        (path / _DONE).mkdir()
+        (path / _DONE / "zarr.json").write_text(json.dumps(_GROUP))  # a group, so that zarr finds nothing foreign
+
+    attrs = {"complete": 0, "cell_dims": list(layout.cell_dims)}
+    return _put_in_place(layout.coords.assign_attrs(attrs), Path(out), add_variables)
+
+
+def put(path: str | os.PathLike[str], cell: str, where: Mapping[str, Iterable[int]], arrays: Mapping[str, Any]) -> str:
+    """Write a cell's arrays, then its `done` entry; a cell that has one is left as it is. Returns its name.
+
+    Args:
+      path: the store.
+      cell: its name, a part of a file's name.
+      where: the positions that it fills along every dim of cells.
+      arrays: by variable, one axis for the positions (where several dims have several, their product in order), then
+        the variable's other dims.
+
+    Raises:
+      OSError: where the disk is full or gone; the cell then has no entry.
+    """
+    import zarr
+
+    path = Path(path)
+    if is_done(path, cell):
+        return cell
+    places = list(product(*where.values()))
+    chunks: dict[str, Any] = {}
+    with zarr.config.set({"array.write_empty_chunks": True}):  # NaN that was computed is not what was never written
+        group = zarr.open_group(path, mode="r+")
+        for name, values in arrays.items():
+            array = group[name]
+            for place, value in zip(places, values, strict=True):
+                array[place] = value  # pyright: ignore[reportIndexIssue, reportArgumentType]
+                files = [".".join(["c", *map(str, place), *["0"] * (len(array.shape) - len(place))])]  # pyright: ignore
+                chunks |= {f"{name}/{file}": None for file in files}
+    for name in chunks:
+        content = (path / name).read_bytes()
+        chunks[name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        _sync(path / name)
+    for folder in {(path / name).parent for name in chunks}:
+        _sync(folder)
+    entry = {"cell": cell, "where": {dim: list(positions) for dim, positions in where.items()}, "chunks": chunks}
+    _replace(path / _DONE / f"{cell}.json", json.dumps(entry, indent=0))
+    return cell
+
+
+def is_done(path: str | os.PathLike[str], cell: str) -> bool:
+    """Whether a cell is finished."""
+    return (Path(path) / _DONE / f"{cell}.json").is_file()
+
+
+def finish(path: str | os.PathLike[str]) -> None:
+    """Set `attrs['complete']`, in one step; the caller knows that every cell is done."""
+    metadata = json.loads((Path(path) / "zarr.json").read_text())
+    metadata["attributes"]["complete"] = 1
+    _replace(Path(path) / "zarr.json", json.dumps(metadata, indent=2))
+
+
+def attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the attributes of a store."""
+    return json.loads((Path(path) / "zarr.json").read_text())["attributes"]
 
 
 def read(path: str | os.PathLike[str]) -> Any:
-    """Return the Dataset that `write` wrote.
+    """Return the Dataset of a store; of one that is written by cells, NaN where a cell is not done.
 
     Raises:
-      ValueError: where there is none, none that is complete, or one with a missing or torn file; the message names it.
+      ValueError: where there is none, none that is whole or written by cells, or one with a missing or torn file; the
+        message names it.
     """
     import xarray as xr
 
@@ -89,20 +171,95 @@ def read(path: str | os.PathLike[str]) -> Any:
             dataset = xr.open_zarr(path, consolidated=False, chunks=None)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"Expected a zarr store at {path}, got {type(error).__name__}: {error}") from error
-    if not dataset.attrs.get("complete") or not (path / _CHECKSUMS).is_file():
+    by_cells = (path / _DONE).is_dir()
+    if not (by_cells or dataset.attrs.get("complete")) or not (path / _CHECKSUMS).is_file():
         raise ValueError(f"Expected a complete store at {path}, got one whose writing was interrupted.")
-    wanted, found = json.loads((path / _CHECKSUMS).read_text()), _checksums(path)
-    for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
-            what = "missing" if name not in found else "torn or changed"
-            raise ValueError(f"Expected the store at {path} as it was written, got {name} {what}.")
-    return dataset.load()
+    wanted = json.loads((path / _CHECKSUMS).read_text())
+    entries = _entries(path) if by_cells else []
+    chunks = {name: chunk["sha256"] for entry in entries for name, chunk in entry["chunks"].items()}
+    _check_files(path, wanted | chunks, set() if by_cells else _checksums(path).keys())
+    return _masked(dataset.load(), entries) if by_cells else dataset.load()
+
+
+def _check_files(store: Path, wanted: dict[str, str], found: Iterable[str]) -> None:
+    """Raise ValueError for the first file that is missing, torn, changed, or found without being wanted."""
+    for name in sorted({*wanted, *found}):
+        file = store / name
+        what = "missing" if not file.is_file() else "torn or changed" if wanted.get(name) != _checksum(file) else ""
+        if what:
+            raise ValueError(f"Expected the store at {store} as it was written, got {name} {what}.")
+
+
+def _masked(dataset: Any, entries: list[Any]) -> Any:
+    """The Dataset with NaN wherever no entry says that a cell is done: a worker may have died while it wrote."""
+    import numpy as np
+
+    dims = tuple(dataset.attrs["cell_dims"])
+    done = np.zeros([dataset.sizes[dim] for dim in dims], bool)
+    for entry in entries:
+        done[np.ix_(*(entry["where"][dim] for dim in dims))] = True
+    for variable in dataset.data_vars.values():
+        if variable.dims[: len(dims)] == dims:
+            variable.values[~done] = np.nan
+    return dataset
+
+
+def _entries(store: Path) -> list[Any]:
+    return [json.loads(file.read_text()) for file in sorted((store / _DONE).glob("*.json")) if file.name != "zarr.json"]
+
+
+def _put_in_place(dataset: Any, out: Path, complete: Any) -> Path:
+    """Write into a temporary folder beside the store, `complete` it, list its files, and rename it when it is whole."""
+    out.mkdir(parents=True, exist_ok=True)
+    if (out / STORE).exists():
+        raise ValueError(f"Expected `out` to hold no {STORE} yet, got {out / STORE}.")
+    for stale in out.glob(f".{STORE}-*"):  # of a run that was killed while it wrote
+        shutil.rmtree(stale, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{STORE}-", dir=out))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # zarr: string dtypes have no version 3 specification yet
+            dataset.to_zarr(scratch / STORE, mode="w", consolidated=False)
+        complete(scratch / STORE)
+        (scratch / STORE / _CHECKSUMS).write_text(json.dumps(_checksums(scratch / STORE), indent=0))
+        for written in [*scratch.rglob("*"), scratch]:
+            _sync(written)
+        os.replace(scratch / STORE, out / STORE)
+        _sync(out)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return out / STORE
 
 
 def _checksums(store: Path) -> dict[str, str]:
-    """SHA-256 of every file of a store by its relative path, the list itself left out."""
-    files = sorted(path for path in store.rglob("*") if path.is_file() and path.name != _CHECKSUMS)
-    return {str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    """SHA-256 of every file by its relative path; not of the list, nor of attributes that change at the end."""
+    changing = {store / _CHECKSUMS, *([store / "zarr.json"] if (store / _DONE).is_dir() else [])}
+    files = sorted(path for path in store.rglob("*") if path.is_file() and path not in changing)
+    return {str(path.relative_to(store)): _checksum(path) for path in files}
+
+
+def _checksum(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _replace(path: Path, text: str) -> None:
+    """Put a small file in place in one step, safely on the disk."""
+    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    scratch.write_text(text)
+    _sync(scratch)
+    os.replace(scratch, path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of files, is on the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # folders cannot be opened there
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _difference(stored: str, wanted: str) -> str:

@@ -87,7 +87,7 @@ class TrajectorySpec:
       gram_inputs: indices into all inputs (train, then test) of the Grams, an int k for the first k inputs, or None for
         the first min(64, N_train).
       grams: which features: any of 'h' and 'x'.
-      eval_inputs: indices into all inputs whose predictions are kept; None keeps all.
+      eval_inputs: indices into all inputs whose predictions are kept; None keeps all, () none.
       space_time: which fields of SpaceTime to record, at `gram_steps`, where a dynamics has them.
 
     Example:
@@ -138,7 +138,7 @@ class TrajectorySpec:
         """Inputs whose predictions are kept, or None for all."""
         if self.eval_inputs is None:
             return None
-        return _check_inputs("eval_inputs", self.eval_inputs, task.num_inputs)
+        return _check_inputs("eval_inputs", self.eval_inputs, task.num_inputs) if self.eval_inputs else ()
 
 
 def _check_inputs(name: str, indices: Any, num_inputs: int) -> tuple[int, ...]:

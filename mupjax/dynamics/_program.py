@@ -103,7 +103,7 @@ def _run(task: Task, key: jax.Array, rate: Any, batches: Any, design: Design) ->
         if task.x_test is not None:
             test_loss = jnp.mean(loss_per_sample(task.loss, f[num_train:], task.y_test))
         eval_inputs = spec.resolve_eval_inputs(task)
-        return train_loss, test_loss, f if eval_inputs is None else f[np.array(eval_inputs)]
+        return train_loss, test_loss, f if eval_inputs is None else f[np.array(eval_inputs, int)]
 
     gram_steps = spec.resolve_gram_steps(num_steps)
     at_evaluate = _slots(spec.resolve_steps(num_steps), num_steps)

@@ -184,7 +184,9 @@ def estimate_bytes(
     activations_held = batch * sum(sizes) + 2 * task.num_inputs * max(sizes)  # an evaluation keeps two layers at a time
     grams, snapshots = len(spec.resolve_gram_inputs(task)), len({0, *spec.resolve_gram_steps(num_steps)})
     features = snapshots * grams * sum(widths) * len(spec.grams)
-    result = len(spec.resolve_steps(num_steps)) * (2 + task.num_inputs * task.out_dim) * item
+    kept = spec.resolve_eval_inputs(task)
+    predictions = (task.num_inputs if kept is None else len(kept)) * task.out_dim
+    result = len(spec.resolve_steps(num_steps)) * (2 + predictions) * item
     result += 2 * len(spec.grams) * snapshots * depth * grams**2 * 8
     contraction = 2 * snapshots * grams * max(widths) * 8 if spec.grams else 0  # a layer at a time, in float64
     return Bytes(working=(4 * parameters + activations_held + features) * item + contraction, result=result)
@@ -231,20 +233,59 @@ def _train(
     observers: tuple[tuple[str, Observer], ...],
 ) -> Trajectory:
     scaling = scaling_tree(boxed)
-    params_0 = nn.meta.unbox(boxed)["params"]
     if optimizer is None:
         optimizer = partial(optim.sgd, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
     else:
         optim.check_optimizer(optimizer, scaling, rule=None)
-    transform = optimizer(scaling, rate if schedule is None else schedule)
+    return loop(
+        task,
+        nn.meta.unbox(boxed)["params"],
+        partial(_apply, model),
+        optimizer(scaling, rate if schedule is None else schedule),
+        batches,
+        num_steps=num_steps,
+        centred=centred,
+        linearize=linearize,
+        spec=spec,
+        observers=observers,
+    )
+
+
+def _apply(model: MLP, params: Any, x: jax.Array) -> Features:
+    return model.apply({"params": params}, x, method="features")  # pyright: ignore[reportReturnType]
+
+
+def loop(
+    task: Task,
+    params_0: Any,
+    of: Callable[[Any, jax.Array], Features],
+    transform: optax.GradientTransformation,
+    batches: Any,
+    *,
+    num_steps: int,
+    centred: bool,
+    spec: TrajectorySpec,
+    linearize: bool = False,
+    observers: tuple[tuple[str, Observer], ...] = (),
+    widths: Any = None,
+) -> Trajectory:
+    """Train and record: the one dense training loop. Pure; arguments after `*` are static but for `widths`.
+
+    Args:
+      task: data and loss.
+      params_0: initial parameters.
+      of: the network, a function of parameters and inputs.
+      transform: the finished optimizer, rates included.
+      batches: [T, B] or None.
+      num_steps, centred, spec, linearize, observers: as in `train`.
+      widths: [L] by which Grams are divided where layers are padded; by default the features' own.
+    """
 
     def features(params: Any, x: jax.Array) -> Features:
-        def of(p: Any) -> Any:
-            return model.apply({"params": p}, x, method="features")
-
         if not linearize:
-            return of(params)
-        start, slope = jax.jvp(of, (params_0,), (jax.tree.map(jnp.subtract, params, params_0),))
+            return of(params, x)
+        moved = jax.tree.map(jnp.subtract, params, params_0)
+        start, slope = jax.jvp(lambda p: of(p, x), (params_0,), (moved,))
         return jax.tree.map(jnp.add, start, slope)
 
     inputs = task.inputs
@@ -279,7 +320,7 @@ def _train(
         test_loss = None
         if task.x_test is not None:
             test_loss = jnp.mean(loss_per_sample(task.loss, f[task.num_train :], task.y_test))
-        return train_loss, test_loss, f if eval_inputs is None else f[np.array(eval_inputs)]
+        return train_loss, test_loss, f if eval_inputs is None else f[np.array(eval_inputs, int)]
 
     def recordings(step: Any, training: tuple[Any, Any, Any]) -> dict[str, Callable[[], Any]]:
         params, opt_state, last_update = training
@@ -311,17 +352,19 @@ def _train(
         train_loss=train_loss,
         test_loss=test_loss,
         predictions=predictions,
-        **_grams(kept.get("grams", {}), keep_initial=0 in gram_steps),
+        **_grams(kept.get("grams", {}), widths, keep_initial=0 in gram_steps),
         observed={name: kept[f"observe {name}"] for name, _ in observers} or None,
     )
 
 
-def _grams(features: Mapping[str, tuple[jax.Array, ...]], keep_initial: bool) -> dict[str, jax.Array]:
+def _grams(features: Mapping[str, tuple[jax.Array, ...]], widths: Any, keep_initial: bool) -> dict[str, jax.Array]:
     """Contract features [S, G, n] of every layer to [S, L, G, G]; row 0 is the initial state, dropped if not wanted."""
     grams = {}
     for name, layers in features.items():
+        over = [None] * len(layers) if widths is None else list(widths)
         now = [z if keep_initial else z[1:] for z in layers]
-        grams[f"{name}_gram"] = jnp.stack([gram(z, z) for z in now], axis=1)
+        grams[f"{name}_gram"] = jnp.stack([gram(z, z, n) for z, n in zip(now, over, strict=True)], axis=1)
         initial = [jnp.broadcast_to(z[0], z_now.shape) for z, z_now in zip(layers, now, strict=True)]
-        grams[f"{name}_cross_gram"] = jnp.stack([gram(*pair) for pair in zip(now, initial, strict=True)], axis=1)
+        pairs = zip(now, initial, over, strict=True)
+        grams[f"{name}_cross_gram"] = jnp.stack([gram(*three) for three in pairs], axis=1)
     return grams

@@ -122,7 +122,7 @@ def train(
     else:
         f_0, chi, record = _cross_entropy(task, _draw(key, num_draws, task.out_dim, spread) if draws else None)
     onto_train = limit.ntk[:, : task.num_train]
-    chosen = slice(None) if eval_inputs is None else np.array(eval_inputs)
+    chosen = slice(None) if eval_inputs is None else np.array(eval_inputs, int)
     with np.errstate(all="ignore"):  # a rate above the edge of stability overflows
         rows = [
             record(np.int32(step), f_0 - _apply(onto_train, alpha), chosen)

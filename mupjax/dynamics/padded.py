@@ -1,0 +1,169 @@
+r"""Dense training of networks whose width and parametrization are numbers: one compiled program for many of them.
+
+A narrower network is the corner of a wider one: its kernels are padded with zeros and the activations of absent units
+are held at zero, so that nothing flows through them, forward or backward, and their weights stay zero. Because rows of
+Gaussians are drawn from a prefix (`network.rowwise_normal`), the corner holds the very weights that `dense.train`
+draws from the same key. Training then differs from the unpadded network's by float32 rounding alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mupjax import optim
+from mupjax.activations import Activation
+from mupjax.dynamics import dense
+from mupjax.network import MLP, Features
+from mupjax.parametrization import ZERO, Parametrization, ParamScaling, Role
+from mupjax.task import Task
+from mupjax.trajectory import Trajectory, TrajectorySpec
+
+_NUMBERS = ("multiplier", "init_std", "sgd_lr_mult", "adam_lr_mult", "adam_epsilon_mult")
+_UNIT = Parametrization("unit", ZERO, ZERO, ZERO, ZERO)  # standard Gaussians in every kernel
+
+
+class Member(NamedTuple):
+    """What tells a network from its siblings; arrays, so that members lie along a runs axis.
+
+    widths: [L] int32, units of the hidden layers. scalings: [L + 1, 5], the numbers of each kernel's ParamScaling.
+    """
+
+    widths: Any
+    scalings: Any
+
+
+class Family(NamedTuple):
+    """What siblings share: hashable, a constant of the compiled program.
+
+    widths: padded units of every hidden layer. padded: whether a member may have fewer. multiplied: whether a member
+    may have forward factors other than 1.
+    """
+
+    widths: tuple[int, ...]
+    activation: Activation
+    optimizer: optim.Optimizer
+    num_steps: int
+    centred: bool
+    spec: TrajectorySpec
+    padded: bool
+    multiplied: bool
+
+
+def member(parametrization: Parametrization, task: Task, widths: tuple[int, ...]) -> Member:
+    """Return the numbers of a network with these hidden widths."""
+    leaves = [
+        parametrization.scales(role, fan_in, fan_out) for role, fan_in, fan_out in _kernels(task, widths, len(widths))
+    ]
+    numbers = [[getattr(leaf, name) for name in _NUMBERS] for leaf in leaves]
+    return Member(np.array(widths, np.int32), np.array(numbers, task.x_train.dtype))
+
+
+def train(task: Task, one: Member, key: jax.Array, rate: Any, batches: Any, family: Family) -> Trajectory:
+    """Train one member of a family. Pure in everything but `family`, which is static.
+
+    Args:
+      task: data and loss.
+      one: width and scalings.
+      key: random key of the initial weights, as in `dense.train`.
+      rate: the base learning rate.
+      batches: [T, B] or None.
+      family: what is static.
+
+    Returns:
+      A Trajectory equal to `dense.train`'s of this member to rounding.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> from mupjax import activations
+      >>> from mupjax.parametrization import mup
+      >>> task, spec = Task(np.eye(4), np.ones((4, 1))), TrajectorySpec(grams=())
+      >>> family = Family((16, 16), activations.get("tanh"), optim.sgd, 3, False, spec, padded=True, multiplied=False)
+      >>> train(task, member(mup(), task, (8, 8)), jax.random.key(0), 0.5, None, family).train_loss.shape
+      (4,)
+    """
+    scaling = _scaling_tree(task, one)
+    return dense.loop(
+        task,
+        _initial(task, one, key, family),
+        partial(_features, one, family),
+        family.optimizer(scaling, rate),
+        batches,
+        num_steps=family.num_steps,
+        centred=family.centred,
+        spec=family.spec,
+        widths=tuple(one.widths) if family.padded else None,
+    )
+
+
+def can_pad(activation: Activation) -> bool:
+    """Whether absent units pass no NaN backward: the derivative at 0 is finite."""
+    return bool(np.isfinite(jax.grad(activation.phi)(jnp.zeros(()))))
+
+
+def _kernels(task: Task, widths: Any, depth: int) -> list[tuple[Role, Any, Any]]:
+    """Role, fan_in and fan_out of every kernel."""
+    fans = list(pairwise([task.input_dim, *(widths[layer] for layer in range(depth)), task.out_dim]))
+    roles: tuple[Role, ...] = ("input", *("hidden" for _ in range(depth - 1)), "output")
+    return [(role, *fan) for role, fan in zip(roles, fans, strict=True)]
+
+
+def _names(depth: int) -> list[str]:
+    """Layers as `MLP` names them."""
+    return [*(f"layer_{layer}" for layer in range(1, depth + 1)), "readout"]
+
+
+def _scaling_tree(task: Task, one: Member) -> dict[str, dict[str, ParamScaling]]:
+    """The member's scaling tree; its numbers may be tracers."""
+    depth = one.widths.shape[0]
+    return {
+        name: {"kernel": ParamScaling(*kernel, **dict(zip(_NUMBERS, numbers, strict=True)))}
+        for name, kernel, numbers in zip(_names(depth), _kernels(task, one.widths, depth), one.scalings, strict=True)
+    }
+
+
+def _initial(task: Task, one: Member, key: jax.Array, family: Family) -> dict[str, dict[str, jax.Array]]:
+    """Gaussians as `MLP.init` draws them at the padded width, scaled, with zeros for what is absent."""
+    depth = len(family.widths)
+    model = MLP(family.widths, depth, task.out_dim, _UNIT, family.activation)
+    gaussians = nn.meta.unbox(model.init(key, task.x_train[:1]))["params"]
+    std = one.scalings[:, _NUMBERS.index("init_std")]
+    params = {name: {"kernel": std[row] * gaussians[name]["kernel"]} for row, name in enumerate(_names(depth))}
+    if not family.padded:
+        return params
+    present = [jnp.full(task.input_dim, True), *_present(one, family), jnp.full(task.out_dim, True)]
+    for name, (rows, columns) in zip(_names(depth), pairwise(present), strict=True):
+        params[name]["kernel"] = jnp.where(rows[:, None] & columns[None, :], params[name]["kernel"], 0)
+    return params
+
+
+def _present(one: Member, family: Family) -> list[jax.Array]:
+    """Which units of every hidden layer there are, L arrays of bool [n_l]."""
+    return [jnp.arange(width) < one.widths[layer] for layer, width in enumerate(family.widths)]
+
+
+def _features(one: Member, family: Family, params: Any, inputs: jax.Array) -> Features:
+    """`MLP.features` with absent units held at zero."""
+    phi: Callable[[jax.Array], jax.Array] = family.activation.phi
+    present = _present(one, family)
+
+    def product(x: jax.Array, row: int, name: str) -> jax.Array:
+        y = jnp.matmul(x, params[name]["kernel"], precision="highest")
+        return one.scalings[row, 0] * y if family.multiplied else y
+
+    hs, xs = [], []
+    x = inputs / inputs.shape[-1] ** 0.5
+    *layers, readout = _names(len(family.widths))
+    for row, name in enumerate(layers):
+        hs.append(product(x, row, name))
+        x = phi(hs[-1])
+        x = jnp.where(present[row], x, 0) if family.padded else x
+        xs.append(x)
+    return Features(tuple(hs), tuple(xs), product(x, len(layers), readout))

@@ -1,0 +1,169 @@
+"""Grids: what is run, checked before anything starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from mupjax import activations, network, optim
+from mupjax import parametrization as presets
+from mupjax.activations import Activation
+from mupjax.dynamics import padded
+from mupjax.optim import Optimizer
+from mupjax.parametrization import Parametrization
+from mupjax.task import Task
+from mupjax.trajectory import TrajectorySpec
+
+PADDING = ("auto", "always", "never")
+
+
+@dataclass(frozen=True)
+class Sgd:
+    """`mupjax.sgd` with momentum. A partial would do, but two of them are never equal, and each would be compiled."""
+
+    momentum: float = 0.0
+
+    def __call__(self, scaling: Any, learning_rate: Any) -> optax.GradientTransformation:
+        return optim.sgd(scaling, learning_rate, momentum=self.momentum)
+
+
+class Grid(NamedTuple):
+    """What is run: every parametrization, depth, optimizer, width, learning rate and seed with each other.
+
+    optimizers: names and optimizers. rates: of each optimizer in turn, ascending. batch_size: None is the full batch.
+    padding: 'auto', 'always' or 'never'.
+    """
+
+    parametrizations: tuple[Parametrization, ...]
+    depths: tuple[int, ...]
+    optimizers: tuple[tuple[str, Optimizer], ...]
+    widths: tuple[int | tuple[int, ...], ...]
+    rates: tuple[tuple[float, ...], ...]
+    seeds: int
+    steps: int
+    batch_size: int | None
+    activation: Activation
+    centred: bool
+    spec: TrajectorySpec
+    key: int
+    memory_gb: float
+    padding: str
+
+
+def grid_of(
+    task: Task,
+    *,
+    parametrizations: Sequence[str | Parametrization],
+    widths: Sequence[int | tuple[int, ...]],
+    depths: Sequence[int],
+    learning_rates: Sequence[float] | Mapping[str, Sequence[float]],
+    seeds: int,
+    optimizers: Sequence[str | Optimizer],
+    steps: int,
+    batch_size: int | None,
+    momentum: float,
+    activation: str | Activation | Callable[[jax.Array], jax.Array],
+    base_width: int,
+    centred: bool,
+    spec: TrajectorySpec,
+    padding: str,
+    key: int,
+    memory_gb: float,
+) -> Grid:
+    """Return a checked grid; arguments as in `mupjax.sweep`.
+
+    Raises:
+      ValueError: for empty or duplicate entries, rates that are not positive, other numbers out of range.
+    """
+    chosen = tuple(presets.get(p, base_width=base_width) if isinstance(p, str) else p for p in parametrizations)
+    named = tuple(_optimizer(optimizer, momentum) for optimizer in optimizers)
+    widths = tuple(tuple(w) if isinstance(w, list) else w for w in widths)
+    check_distinct(parametrizations=[p.name for p in chosen], widths=widths, depths=depths)
+    check_distinct(optimizers=[name for name, _ in named])
+    check_counts(seeds=seeds, steps=steps)
+    for width in widths:
+        for depth in depths:
+            network.hidden_widths(width, depth)
+    if not 0 <= momentum < 1:
+        raise ValueError(f"Expected `momentum` to be >= 0 and < 1, got momentum={momentum!r}.")
+    if batch_size is not None and not 1 <= batch_size <= task.num_train:
+        raise ValueError(f"Expected `batch_size` to be in 1..{task.num_train}, got batch_size={batch_size}.")
+    if not memory_gb > 0:
+        raise ValueError(f"Expected `memory_gb` to be positive, got memory_gb={memory_gb!r}.")
+    if padding not in PADDING:
+        raise ValueError(f"Expected `padding` to be one of {', '.join(PADDING)}, got padding={padding!r}.")
+    phi = activations.get(activation)
+    if spec.grams and 0 not in spec.resolve_gram_steps(steps):
+        raise ValueError(f"Expected `spec.gram_steps` to begin with 0, got {spec.gram_steps!r}.")
+    for _, optimizer in named:
+        if callable(optimizer) and not isinstance(optimizer, Sgd) and optimizer not in (optim.adam, optim.adamw):
+            for preset in chosen:
+                model = network.MLP(widths[0], depths[0], task.out_dim, preset, phi)
+                boxed = jax.eval_shape(partial(model.init, jax.random.key(0)), task.x_train[:1])
+                optim.check_optimizer(optimizer, network.scaling_tree(boxed), rule=None)
+    return Grid(
+        chosen,
+        tuple(depths),
+        named,
+        widths,
+        _rates(learning_rates, [name for name, _ in named]),
+        seeds,
+        steps,
+        batch_size,
+        phi,
+        centred,
+        spec,
+        key,
+        memory_gb,
+        padding if padded.can_pad(phi) else "never",
+    )
+
+
+def check_counts(**counts: Any) -> None:
+    """Raise ValueError for counts that are not positive ints."""
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ValueError(f"Expected `{name}` to be a positive int, got {name}={count!r}.")
+
+
+def check_distinct(**entries: Sequence[Any]) -> None:
+    """Raise ValueError for lists that are empty or name something twice."""
+    for name, values in entries.items():
+        if not len(values):
+            raise ValueError(f"Expected `{name}` to name at least one, got none.")
+        if len(set(values)) < len(values):
+            raise ValueError(f"Expected `{name}` to be distinct, got {name}={list(values)!r}.")
+
+
+def _optimizer(given: str | Optimizer, momentum: float) -> tuple[str, Optimizer]:
+    """Name and optimizer, equal for equal arguments."""
+    named: dict[str, Optimizer] = {"sgd": Sgd(momentum), "adam": optim.adam, "adamw": optim.adamw}
+    if callable(given):
+        name = getattr(given, "__name__", None)
+        if not name or not name.isidentifier():
+            raise ValueError(f"Expected `optimizers` to have names (a function's `__name__`), got {given!r}.")
+        return name, given
+    if given not in named:
+        raise ValueError(f"Expected `optimizers` to be of {', '.join(named)} or callables, got {given!r}.")
+    return given, named[given]
+
+
+def _rates(given: Sequence[float] | Mapping[str, Sequence[float]], names: list[str]) -> tuple[tuple[float, ...], ...]:
+    """The rates of every optimizer, ascending."""
+    by_name = given if isinstance(given, Mapping) else dict.fromkeys(names, given)
+    if set(by_name) != set(names):
+        raise ValueError(
+            f"Expected `learning_rates` for each of {', '.join(names)}, got them for {', '.join(by_name)}."
+        )
+    for rates in by_name.values():
+        check_distinct(learning_rates=tuple(rates))
+        for rate in rates:
+            if not (math.isfinite(rate) and rate > 0):
+                raise ValueError(f"Expected `learning_rates` to be finite and positive, got {rate!r}.")
+    return tuple(tuple(sorted(float(rate) for rate in by_name[name])) for name in names)

@@ -1,0 +1,200 @@
+"""How a grid of runs becomes compiled programs: cells, padded groups of widths, chunks of runs. Arithmetic alone.
+
+A plan follows from the grid, the declared memory budget and the kind of device, never from what is free or fast at the
+moment: the same plan gives the same bits. Parametrizations and learning rates are numbers to a program
+(`dynamics.padded`), so that cells which differ in nothing else share one; widths are padded to the widest of a group
+where that costs less than compiling another program.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise, product
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mupjax.dynamics import dense
+from mupjax.grid import Grid
+from mupjax.network import hidden_widths
+from mupjax.task import Task
+from mupjax.trajectory import leaves_nbytes
+
+# Of one device, in orders of magnitude (benchmarks/sweep.py measures them): padding is weighed by them.
+COMPILE_SECONDS = {"cpu": 2.0, "other": 5.0}
+FLOPS = {"cpu": 5e10, "other": 1e13}
+
+
+class Program(NamedTuple):
+    """One compiled program.
+
+    depth, optimizer: positions in the grid. widths: padded units of every hidden layer. padded: whether some network
+    is narrower. multiplied: whether some network has forward factors. chunk: runs of one call. inner: how runs are
+    mapped inside a device. working, result: bytes, of all that is computed at once and of the results of a call.
+    """
+
+    depth: int
+    optimizer: int
+    widths: tuple[int, ...]
+    padded: bool
+    multiplied: bool
+    chunk: int
+    inner: str
+    working: int
+    result: int
+
+
+class Cell(NamedTuple):
+    """What is computed, stored and resumed as one: positions in the grid, and the program that computes it.
+
+    flops: of its training, padding included: its weight in the progress bar.
+    """
+
+    name: str
+    parametrization: int
+    depth: int
+    optimizer: int
+    widths: tuple[int, ...]
+    program: int
+    flops: int
+
+
+class Plan(NamedTuple):
+    """cells, in the order in which they run; programs; num_runs in all."""
+
+    cells: tuple[Cell, ...]
+    programs: tuple[Program, ...]
+    num_runs: int
+
+
+def plan(task: Task, grid: Grid, *, platform: str | None = None) -> Plan:
+    """Return the plan of a grid.
+
+    Args:
+      task: data and loss.
+      grid: what is run.
+      platform: 'cpu', 'gpu' or 'tpu'; by default JAX's.
+
+    Raises:
+      ValueError: where one run of some cell does not fit the grid's `memory_gb`.
+    """
+    platform = platform or jax.default_backend()
+    programs, cells = [], []
+    for depth, optimizer in product(range(len(grid.depths)), range(len(grid.optimizers))):
+        layers = [hidden_widths(width, grid.depths[depth]) for width in grid.widths]
+        for group in _groups(task, grid, layers, optimizer, platform):
+            program = _program(task, grid, [layers[i] for i in group], depth, optimizer, len(group), platform)
+            runs = len(group) * len(grid.rates[optimizer]) * grid.seeds
+            cost = runs * grid.steps * step_flops(task, program.widths, grid.batch_size)
+            for row, preset in enumerate(grid.parametrizations):
+                width = "+".join(_label(grid.widths[i]) for i in group)
+                name = f"{preset.name}-depth{grid.depths[depth]}-{grid.optimizers[optimizer][0]}-width{width}"
+                cells.append(Cell(name, row, depth, optimizer, group, len(programs), cost))
+            programs.append(program)
+    runs = sum(len(cell.widths) * len(grid.rates[cell.optimizer]) * grid.seeds for cell in cells)
+    return Plan(tuple(cells), tuple(programs), runs)
+
+
+def step_flops(task: Task, widths: tuple[int, ...], batch_size: int | None) -> int:
+    """Return the operations of one step's products: outputs, kernels' gradients, and all inputs' but the first's."""
+    batch = task.num_train if batch_size is None else batch_size
+    sizes = [task.input_dim, *widths, task.out_dim]
+    return 2 * batch * (3 * sum(a * b for a, b in pairwise(sizes)) - task.input_dim * widths[0])
+
+
+def describe(chosen: Plan) -> dict[str, Any]:
+    """Return what is stored of a plan: bits depend on it."""
+    return {
+        "cells": {cell.name: cell.program for cell in chosen.cells},
+        "programs": [
+            {"widths": list(p.widths), "padded": p.padded, "chunk": p.chunk, "inner": p.inner} for p in chosen.programs
+        ],
+    }
+
+
+def _groups(task: Task, grid: Grid, layers: list[tuple[int, ...]], optimizer: int, platform: str) -> list[tuple]:
+    """Positions along width that share a program, from narrow to wide."""
+    order = sorted(range(len(layers)), key=lambda i: (step_flops(task, layers[i], grid.batch_size), i))
+    if grid.padding == "never":
+        return [(i,) for i in order]
+    if grid.padding == "always":
+        return [tuple(order)]
+    runs = len(grid.parametrizations) * len(grid.rates[optimizer]) * grid.seeds * grid.steps
+    kind = "cpu" if platform == "cpu" else "other"
+
+    def extra(group: list[int]) -> float:
+        """Seconds that padding adds."""
+        own = sum(step_flops(task, layers[i], grid.batch_size) for i in group)
+        return runs * (len(group) * step_flops(task, _widest([layers[i] for i in group]), grid.batch_size) - own)
+
+    groups: list[list[int]] = []
+    for i in order:
+        last = groups[-1] if groups else []
+        saved = COMPILE_SECONDS[kind] * FLOPS[kind]
+        if last and extra([*last, i]) - extra(last) < saved:
+            last.append(i)
+        else:
+            groups.append([i])
+    return [tuple(group) for group in groups]
+
+
+def _program(task, grid: Grid, layers: list[tuple[int, ...]], depth: int, optimizer: int, group: int, platform: str):
+    """The program of some widths, and how many of its runs fit the budget at once."""
+    widths = _widest(layers)
+    bytes_ = dense.estimate_bytes(
+        task,
+        width=widths,
+        depth=len(widths),
+        num_steps=grid.steps,
+        batch_size=grid.batch_size,
+        spec=grid.spec,
+    )
+    working = bytes_.working + _state_bytes(task, grid, widths, optimizer)
+    on_cpu = platform == "cpu"
+    runs = group * len(grid.rates[optimizer]) * grid.seeds
+    budget = 1e9 * grid.memory_gb
+    # On CPUs one run a device trains at a time; elsewhere all of a chunk do. Results are held twice while copied.
+    at_once = min(jax.local_device_count(), runs) if on_cpu else 1
+    if working * at_once + 2 * bytes_.result > budget:
+        need = (working * at_once + 2 * bytes_.result) / 1e9
+        raise ValueError(
+            f"Expected the runs to fit memory_gb={grid.memory_gb:g}, got about {need:.2g} GB for {at_once} at once of "
+            f"width {_label(widths)}; raise `memory_gb`, or take fewer inputs, recorded steps or units."
+        )
+    fits = budget // 2 // (2 * bytes_.result) if on_cpu else budget // (working + 2 * bytes_.result)
+    # Calls of equal length waste less on the copies that fill the last one up.
+    calls = math.ceil(runs / min(runs, max(1, int(fits))))
+    chunk = math.ceil(runs / calls)
+    return Program(
+        depth,
+        optimizer,
+        widths,
+        len(set(layers)) > 1,
+        any(any(preset.a) for preset in grid.parametrizations),
+        chunk,
+        "map" if on_cpu else "vmap",
+        working * (at_once if on_cpu else chunk),
+        2 * bytes_.result * chunk,
+    )
+
+
+def _state_bytes(task: Task, grid: Grid, widths: tuple[int, ...], optimizer: int) -> int:
+    """What an optimizer keeps beyond the one copy of the parameters that `dense.estimate_bytes` counts."""
+    item = task.x_train.dtype.itemsize
+    shapes = list(pairwise([task.input_dim, *widths, task.out_dim]))
+    params = {str(i): jax.ShapeDtypeStruct(shape, task.x_train.dtype) for i, shape in enumerate(shapes)}
+    scaling = {
+        str(i): grid.parametrizations[0].scales("hidden", *shape) for i, shape in enumerate(shapes)
+    }  # shapes alone matter here
+    state = jax.eval_shape(grid.optimizers[optimizer][1](scaling, jnp.ones(())).init, params)
+    return max(0, leaves_nbytes(state) - item * sum(math.prod(shape) for shape in shapes))
+
+
+def _widest(layers: list[tuple[int, ...]]) -> tuple[int, ...]:
+    return tuple(max(widths) for widths in zip(*layers, strict=True))
+
+
+def _label(width: int | tuple[int, ...]) -> str:
+    widths = width if isinstance(width, tuple) else (width,)
+    return str(widths[0]) if len(set(widths)) == 1 else "x".join(map(str, widths))

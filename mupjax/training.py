@@ -1,0 +1,91 @@
+"""Training a cell of a grid: its runs as one axis, in chunks, through one compiled program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mupjax.dynamics import padded
+from mupjax.dynamics.padded import Family
+from mupjax.grid import Grid
+from mupjax.network import hidden_widths
+from mupjax.plan import Cell, Plan
+from mupjax.runs import BATCHES, map_runs, run_key
+from mupjax.task import Task, batch_order
+from mupjax.trajectory import Trajectory
+
+
+class Run(NamedTuple):
+    """Numbers of one run, or arrays of many: which network, its key and its base learning rate."""
+
+    member: padded.Member
+    key: Any
+    rate: Any
+
+
+def batches_of(task: Task, grid: Grid) -> Any:
+    """Return [T, B] inputs of every step, the same for all runs, or None for the full batch."""
+    if grid.batch_size is None:
+        return None
+    key = jax.random.fold_in(jax.random.key(grid.key), BATCHES)
+    return batch_order(key, task.num_train, grid.batch_size, grid.steps)
+
+
+def run_cell(task: Task, grid: Grid, plan: Plan, cell: Cell, batches: Any) -> Trajectory:
+    """Train all runs of a cell; a Trajectory of NumPy arrays [widths, rates, seeds, ...]."""
+    program = plan.programs[cell.program]
+    family = Family(
+        program.widths,
+        grid.activation,
+        grid.optimizers[cell.optimizer][1],
+        grid.steps,
+        grid.centred,
+        grid.spec,
+        program.padded,
+        program.multiplied,
+    )
+    parts = [
+        jax.tree.map(np.asarray, map_runs(_trainer(family), chunk, task, batches, inner=program.inner))
+        for chunk in _chunks(task, grid, cell, program.chunk)
+    ]
+    shape = (len(cell.widths), len(grid.rates[cell.optimizer]), grid.seeds)
+    num_runs = int(np.prod(shape))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:num_runs].reshape(*shape, *leaves[0].shape[1:]), *parts)
+
+
+@lru_cache(maxsize=64)
+def _trainer(family: Family) -> Callable[[Run, Task, Any], Trajectory]:
+    """One function a family, so that `map_runs` finds its compiled program again."""
+
+    def train(run: Run, task: Task, batches: Any) -> Trajectory:
+        return padded.train(task, run.member, run.key, run.rate, batches, family)
+
+    return train
+
+
+def _chunks(task: Task, grid: Grid, cell: Cell, size: int) -> Iterator[Run]:
+    """The cell's runs in arrays of equal length; the last is filled up with copies of the last run."""
+    preset, depth = grid.parametrizations[cell.parametrization], grid.depths[cell.depth]
+    widths = [hidden_widths(grid.widths[i], depth) for i in cell.widths]
+    members = [padded.member(preset, task, layers) for layers in widths]
+    rates = np.array(grid.rates[cell.optimizer], task.x_train.dtype)
+    order = np.stack(np.unravel_index(np.arange(len(widths) * len(rates) * grid.seeds), _shape(cell, grid)), axis=1)
+    for start in range(0, len(order), size):
+        one, rate, seed = order[np.minimum(np.arange(start, start + size), len(order) - 1)].T
+        chosen = jax.tree.map(lambda *leaves, one=one: np.stack(leaves)[one], *members)
+        yield Run(chosen, _keys(grid.key, seed, np.array([max(layers) for layers in widths])[one]), rates[rate])
+
+
+def _shape(cell: Cell, grid: Grid) -> tuple[int, int, int]:
+    return len(cell.widths), len(grid.rates[cell.optimizer]), grid.seeds
+
+
+@jax.jit
+def _keys(key: Any, seeds: jax.Array, widths: jax.Array) -> jax.Array:
+    base = jax.random.key(key)
+    return jax.vmap(lambda seed, width: run_key(base, seed, width))(jnp.asarray(seeds), jnp.asarray(widths))
