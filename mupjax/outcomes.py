@@ -14,6 +14,7 @@ LOSSES = ("train_loss", "test_loss")
 class Outcomes(NamedTuple):
     """The runs of a sweep at the last recorded step; P parametrizations, D depths, O optimizers, W widths, R rates.
 
+    asked: bool [O, R], the rates that each optimizer was run with.
     loss: statistics over the seeds whose loss is finite, arrays [P, D, O, W, R].
     diverged: [P, D, O, W, R], how many seeds have no finite loss; 0 at rates that the optimizer was not asked for and
       in cells that are not done.
@@ -23,6 +24,7 @@ class Outcomes(NamedTuple):
       there is none.
     """
 
+    asked: np.ndarray
     loss: OverSeeds
     diverged: np.ndarray
     done: np.ndarray
@@ -45,10 +47,10 @@ def outcomes(dataset: Any, loss: str = "train_loss") -> Outcomes:
         raise ValueError(f"Expected `loss` to be one of {', '.join(present)}, got loss={loss!r}.")
     dims = ("parametrization", "depth", "optimizer", "width", "learning_rate", "seed", "step")
     values = dataset[loss].transpose(*dims).values
-    asked = dataset["asked"].transpose("optimizer", "learning_rate").values[:, None, :]  # room for the width
+    asked = dataset["asked"].transpose("optimizer", "learning_rate").values
     done = np.isfinite(values).any(axis=(-3, -2, -1))
     final = over_seeds(values[..., -1])
-    diverged = np.where(asked & done[..., None], values.shape[-2] - final.seeds, 0)
+    diverged = np.where(asked[:, None, :] & done[..., None], values.shape[-2] - final.seeds, 0)
     eligible = np.where((diverged == 0) & (final.seeds > 0), final.mean, np.inf)
     best = np.where(np.isfinite(eligible).any(-1), eligible.argmin(-1), -1)
-    return Outcomes(final, diverged, done, best)
+    return Outcomes(asked, final, diverged, done, best)

@@ -12,6 +12,7 @@ from mupjax.plots.comparison import loss_curves as loss_curves
 from mupjax.plots.coord_check import coordinate_check as coordinate_check
 from mupjax.plots.gallery import DPI as DPI
 from mupjax.plots.gallery import draw_all as draw_all
+from mupjax.plots.gallery import kind_of as kind_of
 from mupjax.plots.gallery import png as png
 from mupjax.plots.gallery import save_all as save_all
 from mupjax.plots.sweep import learning_rates as learning_rates

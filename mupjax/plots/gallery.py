@@ -19,13 +19,16 @@ from mupjax.seeds import METRICS
 DPI = 150
 
 
+def kind_of(dataset: Any) -> str:
+    """Return what a Dataset is of: 'comparison', 'sweep' or 'coordinate check'."""
+    if "coordinate" in dataset:
+        return "coordinate check"
+    return "sweep" if "learning_rate" in dataset.dims else "comparison"
+
+
 def draw_all(dataset: Any) -> dict[str, Any]:
     """Return every figure of a comparison, a sweep or a coordinate check by the name of its file."""
-    if "coordinate" in dataset:
-        return {"coord_check.png": coordinate_check(dataset).flat[0].figure}
-    if "learning_rate" in dataset.dims:
-        return _sweep(dataset)
-    return _comparison(dataset)
+    return {"comparison": _comparison, "sweep": _sweep, "coordinate check": _coord_check}[kind_of(dataset)](dataset)
 
 
 def save_all(dataset: Any, out: str | os.PathLike[str]) -> list[Path]:
@@ -59,3 +62,7 @@ def _comparison(dataset: Any) -> dict[str, Any]:
     if "h_gram" in dataset:
         figures["grams.png"] = gram_heatmaps(dataset).flat[0].figure
     return figures
+
+
+def _coord_check(dataset: Any) -> dict[str, Any]:
+    return {"coord_check.png": coordinate_check(dataset).flat[0].figure}

@@ -75,7 +75,7 @@ def learning_rates(dataset: Any, loss: str = "train_loss", *, figure: Any = None
 def _panel(ax: Any, dataset: Any, found: Outcomes, panel: tuple[int, int, int]) -> None:
     """Draw one parametrization, depth and optimizer, and say which widths are not done."""
     row, depth, optimizer = panel
-    asked, finite, labels = _asked(dataset, optimizer), finite_widths(dataset), width_labels(dataset)
+    asked, finite, labels = found.asked[optimizer], finite_widths(dataset), width_labels(dataset)
     rates = dataset["learning_rate"].values
     ax.set(xscale="log", yscale="log")
     for rank, column in enumerate(finite):
@@ -109,7 +109,7 @@ def _common_losses(axes: np.ndarray, dataset: Any, loss: str, found: Outcomes, p
     axes[0].set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes[0].set_yticks([], minor=True)
     for ax, panel in zip(axes, panels, strict=True):
-        rates = dataset["learning_rate"].values[_asked(dataset, panel[2])]
+        rates = dataset["learning_rate"].values[found.asked[panel[2]]]
         margin = (rates.max() / rates.min()) ** 0.06 if len(rates) > 1 else 2.0
         ends = rates.min() / margin, rates.max() * margin
         ticks = round_numbers(*ends, 4)
@@ -125,7 +125,3 @@ def _common_losses(axes: np.ndarray, dataset: Any, loss: str, found: Outcomes, p
             height = np.full(len(bad), 1 - share + share * (rank + 0.5) / len(finite))
             style = {"color": shade(rank, len(finite)), "transform": ax.get_xaxis_transform(), **_CROSS}
             ax.plot(bad, height, **style)
-
-
-def _asked(dataset: Any, optimizer: int) -> np.ndarray:
-    return dataset["asked"].transpose("optimizer", "learning_rate").values[optimizer]

@@ -1,0 +1,62 @@
+"""Titles and captions of the figures, as HTML, by the names of their files."""
+
+_CHEN = "Chen et al. 2025, arXiv:2503.09565, Sec. 5"
+_YANG = "Yang &amp; Hu 2021, arXiv:2011.14522"
+_TRANSFER = "Yang et al. 2022, arXiv:2203.03466"
+FIGURES = {
+    "loss.png": (
+        "Losses over SGD steps",
+        "Lines are means over seeds and bands reach from the smallest to the largest seed; darker lines are wider "
+        "networks, and the dashed black line is infinite width. Where there is a kernel limit, wider networks should "
+        f"come closer to it ({_YANG}).",
+    ),
+    "feature_change.png": (
+        "Feature change against width",
+        "Where the line stays level, features are learned at every width; where it falls, about as 1/√n, networks "
+        f"approach the kernel regime, whose features do not move ({_CHEN}; {_YANG}).",
+    ),
+    "diversity.png": (
+        "Feature diversity against width",
+        "The smallest eigenvalue of the last Gram matrix: where it stays away from zero as the width grows, the "
+        f"features of different inputs stay linearly independent ({_CHEN}).",
+    ),
+    "space_time.png": (
+        "Space-time non-degeneracy against width",
+        "The smallest eigenvalue of the joint Gram matrix of first and last features: zero in a kernel limit, where "
+        "features do not move, and positive where they become new and remain diverse. Compare slopes with the "
+        f"sampling factor divided out ({_CHEN}).",
+    ),
+    "width_study.png": (
+        "Distance from infinite width",
+        "Outputs of single networks come closer to the limit as 1/√n, their mean over initialisations as 1/n. Circles "
+        "are networks with real weights, triangles the same law drawn without hidden matrices; bars are two standard "
+        f"errors ({_YANG}).",
+    ),
+    "grams.png": (
+        "Gram matrices before and after training",
+        "Each row has one colour scale. In the kernel regime the last matrix looks like the first and like the "
+        f"infinite one; where features are learned, it does not ({_CHEN}; {_YANG}).",
+    ),
+    "learning_rates.png": (
+        "Training loss against the learning rate",
+        "Lines are means over the seeds that did not diverge and bands reach from the smallest to the largest of them; "
+        "darker lines are wider networks, and a star is a width's best rate. Crosses in the strip at the top, a row "
+        "for each width, are rates at which a seed diverged. Where the stars stand above each other, the best rate "
+        f"transfers from narrow to wide networks ({_TRANSFER}).",
+    ),
+    "learning_rates_test.png": (
+        "Test loss against the learning rate",
+        "As above; stars are the best rates by the test loss.",
+    ),
+    "transfer.png": (
+        "Best learning rate against width",
+        "Marks are means over seeds of the rate's logarithm, with 95 % intervals; the line has the fitted slope. Where "
+        f"it is level, the best rate of a narrow network is that of a wide one ({_TRANSFER}).",
+    ),
+    "coord_check.png": (
+        "Size of every layer's coordinates and of their changes against width",
+        "Marked lines are means over seeds at the last step, bands reach from the smallest to the largest seed, and "
+        "light lines are earlier steps. Level lines keep their size at any width; lines that rise blow up, and changes "
+        f"that fall stop learning ({_YANG}; {_TRANSFER}, App. D.1).",
+    ),
+}
