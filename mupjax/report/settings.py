@@ -30,6 +30,7 @@ def settings(dataset: Any) -> list[tuple[str, str]]:
     elif "learning_rate" in dataset.coords:
         rates = zip(dataset["parametrization"].values, dataset["learning_rate"].values, strict=True)
         arguments["learning_rate"] = ", ".join(f"{name} {rate:g}" for name, rate in rates)
+    labels = _LABELS | ({"steps": "steps"} if {"optimizer", "optimizers"} & set(arguments) else {})  # not of SGD alone
     plan = _parsed(attrs.pop("plan", "{}"), "plan")
     if {"cells", "programs"} <= set(plan):
         plan = {"plan": f"{len(plan['cells'])} cells, {len(plan['programs'])} compiled programs"}
@@ -37,7 +38,7 @@ def settings(dataset: Any) -> list[tuple[str, str]]:
     if not attrs.pop("complete", True):
         attrs["state"] = "not complete: some cells are not done"
     attrs.pop("cell_dims", None)
-    rows = [(_LABELS.get(name, name.replace("_", " ")), _readable(name, value)) for name, value in arguments.items()]
+    rows = [(labels.get(name, name.replace("_", " ")), _readable(name, value)) for name, value in arguments.items()]
     rows += [(name.replace("_", " "), _readable(name, value)) for name, value in (plan | attrs).items()]
     return [*rows, ("versions", ", ".join(f"{name.replace('_', '-')} {value}" for name, value in versions.items()))]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mupjax.outcomes import LOSSES, Outcomes, outcomes
 from mupjax.report.tables import Estimate, number
-from mupjax.verdicts import Verdict, fit_slope
+from mupjax.verdicts import Slope, Verdict, fit_slope
 
 
 def format_sweep(dataset: Any) -> tuple[list[str], list[list[str]]]:
@@ -59,7 +59,7 @@ def format_coord_check(dataset: Any) -> tuple[list[str], list[list[str]]]:
             if not np.isfinite(one["coordinate"].values).any():  # the model has no such layer
                 continue
             slopes = [fit_slope(dataset["width"].values, one[name].values[-1]) for name in ("coordinate", "change")]
-            rows.append([str(model), str(layer), *(_with_error(slope.slope, slope.half_width) for slope in slopes)])
+            rows.append([str(model), str(layer), *map(_power, slopes)])
     return columns, rows
 
 
@@ -81,6 +81,13 @@ def _note(train: Outcomes, cell: tuple[int, ...], asked: np.ndarray) -> str:
         return "diverged at every rate"
     ends = {asked[0]: "smallest", asked[-1]: "largest"}
     return f"best at the {ends[train.best[cell]]} rate" if len(asked) > 1 and train.best[cell] in ends else ""
+
+
+def _power(fitted: Slope) -> str:
+    if not np.isfinite(fitted.slope):
+        return "–"
+    interval = f" ± {fitted.half_width:.3f}" if np.isfinite(fitted.half_width) else ""
+    return f"{round(fitted.slope, 3) + 0.0:.3f}{interval}"  # no -0.000
 
 
 def _with_error(value: float, error: float) -> str:
