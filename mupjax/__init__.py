@@ -11,6 +11,7 @@ from mupjax.activations import Activation as Activation
 from mupjax.classification import Classification as Classification
 from mupjax.classification import classify as classify
 from mupjax.compare import compare as compare
+from mupjax.coord_check import coord_check as coord_check
 from mupjax.infinite import infinite as infinite
 from mupjax.limit import limit as limit
 from mupjax.network import MLP as MLP
@@ -27,6 +28,7 @@ from mupjax.parametrization import ip as ip
 from mupjax.parametrization import mup as mup
 from mupjax.parametrization import ntp as ntp
 from mupjax.parametrization import sp as sp
+from mupjax.sweep import sweep as sweep
 from mupjax.task import Task as Task
 from mupjax.task import batch_order as batch_order
 from mupjax.trajectory import Trajectory as Trajectory

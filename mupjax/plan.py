@@ -113,6 +113,22 @@ def describe(chosen: Plan) -> dict[str, Any]:
     }
 
 
+def table(chosen: Plan, grid: Grid) -> tuple[list[str], list[list[str]]]:
+    """Return a plan as plain text, a row a program: what is shared, how many runs, what it takes."""
+    columns = ["program", "depth", "optimizer", "widths", "cells", "runs a cell", "runs a call", "memory, GB"]
+    rows = []
+    for number, program in enumerate(chosen.programs):
+        cells = [cell for cell in chosen.cells if cell.program == number]
+        widths = ", ".join(_label(grid.widths[i]) for i in cells[0].widths)
+        padded = f" padded to {_label(program.widths)}" if program.padded else ""
+        runs = len(cells[0].widths) * len(grid.rates[program.optimizer]) * grid.seeds
+        name, depth = grid.optimizers[program.optimizer][0], grid.depths[program.depth]
+        memory = f"{(program.working + program.result) / 1e9:.2g}"
+        row = [number + 1, depth, name, widths + padded, len(cells), runs, program.chunk, memory]
+        rows.append([str(entry) for entry in row])
+    return columns, rows
+
+
 def _groups(task: Task, grid: Grid, layers: list[tuple[int, ...]], optimizer: int, platform: str) -> list[tuple]:
     """Positions along width that share a program, from narrow to wide."""
     order = sorted(range(len(layers)), key=lambda i: (step_flops(task, layers[i], grid.batch_size), i))

@@ -178,7 +178,7 @@ def read(path: str | os.PathLike[str]) -> Any:
     entries = _entries(path) if by_cells else []
     chunks = {name: chunk["sha256"] for entry in entries for name, chunk in entry["chunks"].items()}
     _check_files(path, wanted | chunks, set() if by_cells else _checksums(path).keys())
-    return _masked(dataset.load(), entries) if by_cells else dataset.load()
+    return _filled(dataset, path, entries) if by_cells else dataset.load()
 
 
 def _check_files(store: Path, wanted: dict[str, str], found: Iterable[str]) -> None:
@@ -190,18 +190,21 @@ def _check_files(store: Path, wanted: dict[str, str], found: Iterable[str]) -> N
             raise ValueError(f"Expected the store at {store} as it was written, got {name} {what}.")
 
 
-def _masked(dataset: Any, entries: list[Any]) -> Any:
-    """The Dataset with NaN wherever no entry says that a cell is done: a worker may have died while it wrote."""
+def _filled(dataset: Any, path: Path, entries: list[Any]) -> Any:
+    """The Dataset in memory, NaN where a cell is not done: what lies there may be torn, and is not read."""
     import numpy as np
+    import zarr
 
-    dims = tuple(dataset.attrs["cell_dims"])
-    done = np.zeros([dataset.sizes[dim] for dim in dims], bool)
-    for entry in entries:
-        done[np.ix_(*(entry["where"][dim] for dim in dims))] = True
-    for variable in dataset.data_vars.values():
+    dims, group = tuple(dataset.attrs["cell_dims"]), zarr.open_group(path, mode="r")
+    filled = {}
+    for name, variable in dataset.data_vars.items():
         if variable.dims[: len(dims)] == dims:
-            variable.values[~done] = np.nan
-    return dataset
+            values = np.full(variable.shape, np.nan, variable.dtype)
+            for entry in entries:
+                for place in product(*(entry["where"][dim] for dim in dims)):
+                    values[place] = group[name][place]  # pyright: ignore[reportIndexIssue, reportArgumentType]
+            filled[name] = (variable.dims, values, variable.attrs)
+    return dataset.drop_vars(filled).load().assign(filled)
 
 
 def _entries(store: Path) -> list[Any]:

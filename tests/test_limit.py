@@ -134,7 +134,7 @@ def test_bad_arguments_are_named(options, message):
 
 @pytest.mark.xdist_group("width study")
 def test_command_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("mupjax.cli.running.one_cpu_device_a_core", lambda: None)
+    monkeypatch.setattr("mupjax.cli.running.prepare_jax", lambda cache: None)
     command = ["limit", "--train-size", "4", "--depth", "1", "--steps", "2", "--particles", "64", "--out"]
     command += [str(tmp_path), "--widths", "16,32", "--seeds", "16"]
     done = CliRunner().invoke(app, command, catch_exceptions=False)

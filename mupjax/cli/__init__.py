@@ -1,4 +1,4 @@
-"""The command line: `mupjax compare`, `mupjax limit` and `mupjax describe`."""
+"""The command line: `mupjax compare`, `mupjax sweep`, `mupjax limit`, ..."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mupjax.cli import compare, describe, limit, running
+from mupjax.cli import compare, coord_check, describe, limit, running, sweep
 
 app = typer.Typer(
     help="Neural networks at finite width, their infinite-width limits, and how far apart they are.",
@@ -40,5 +40,5 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
-for command in (compare.compare, limit.limit, describe.describe):
+for command in (compare.compare, limit.limit, sweep.sweep, coord_check.coord_check, describe.describe):
     app.command()(command)

@@ -14,6 +14,7 @@ from mupjax.cli.options import (
     ActivationName,
     BaseWidth,
     BatchSize,
+    Cache,
     Classes,
     DataDir,
     Dataset,
@@ -73,6 +74,7 @@ def compare(
     limit_runs: LimitRuns = 4,
     key: Key = 0,
     memory_gb: Memory = 8.0,
+    cache: Cache = True,
 ) -> None:
     """Train networks of several parametrizations and widths beside their infinite-width limit, and compare."""
     settings = {
@@ -93,7 +95,7 @@ def compare(
         "key": key,
     }
     task_settings = running.task_settings(classes, train_size, test_size, loss, grayscale, standardize, scale, data_dir)
-    running.one_cpu_device_a_core()
+    running.prepare_jax(cache)
     from mupjax.compare import compare as run
 
     running.compute(run, out, dataset, task_settings, settings, memory_gb)

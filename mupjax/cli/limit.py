@@ -16,6 +16,7 @@ from mupjax.cli.options import (
     ActivationName,
     BaseWidth,
     BatchSize,
+    Cache,
     Classes,
     DataDir,
     Dataset,
@@ -81,6 +82,7 @@ def limit(
     ] = 256,
     key: Key = 0,
     memory_gb: Memory = 8.0,
+    cache: Cache = True,
 ) -> None:
     """Train at infinite width, with error bars; with --widths, measure how networks approach it."""
     from mupjax.width_study import WIDTHS
@@ -102,7 +104,7 @@ def limit(
         "key": key,
     }
     task_settings = running.task_settings(classes, train_size, test_size, loss, grayscale, standardize, scale, data_dir)
-    running.one_cpu_device_a_core()
+    running.prepare_jax(cache)
     from mupjax.limit import limit as run
 
     running.compute(partial(run, max_seconds=max_seconds), out, dataset, task_settings, settings, memory_gb)

@@ -49,6 +49,9 @@ Memory = Annotated[float, typer.Option(help="Refuse runs that need more.", rich_
 Particles = Annotated[
     int, typer.Option(help="Particles of the feature-learning limit; powers of two are best.", rich_help_panel=LIMIT)
 ]
+Cache = Annotated[
+    bool, typer.Option(help="Keep compiled programs in the user's cache folder.", rich_help_panel=TRAINING)
+]
 LimitRuns = Annotated[
     int, typer.Option(help="Independent runs of the limit; they give its error bars.", rich_help_panel=LIMIT)
 ]

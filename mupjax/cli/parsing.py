@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import operator
+import os
+import sys
 from typing import Any
 
 
@@ -45,6 +49,42 @@ def learning_rate(text: str | None) -> float | dict[str, float] | None:
     return {name.strip(): number("learning_rate", rate) for name, _, rate in pairs}
 
 
+def learning_rates(text: str) -> tuple[float, ...] | dict[str, tuple[float, ...]]:
+    """Return rates for all optimizers, or of each: ".1,.2", "1:8:4" is (1, 2, 4, 8), "sgd=.1,.2;adam=1:8:4"."""
+    if "=" not in text:
+        return rates(text)
+    pairs = [entry.partition("=") for entry in text.split(";") if entry.strip()]
+    return {name.strip(): rates(part) for name, _, part in pairs}
+
+
+def rates(text: str) -> tuple[float, ...]:
+    """Return numbers between commas; LOW:HIGH:COUNT stands for COUNT of them in equal ratios."""
+    found: list[float] = []
+    for part in names(text):
+        ends = part.split(":")
+        if len(ends) == 1:
+            found.append(number("learning_rates", part))
+            continue
+        if len(ends) != 3:
+            raise ValueError(f"Expected `learning_rates` as LOW:HIGH:COUNT, got {part!r}.")
+        low, high = (number("learning_rates", end) for end in ends[:2])
+        count = whole_number("learning_rates", ends[2])
+        if not 0 < low < high or count < 2:
+            raise ValueError(f"Expected `learning_rates` with 0 < LOW < HIGH and COUNT >= 2, got {part!r}.")
+        found += [float(f"{low * (high / low) ** (i / (count - 1)):.6g}") for i in range(count)]
+    return tuple(found)
+
+
+def parametrizations(text: str, *, base_width: int, sp_exponent: float) -> tuple[Any, ...]:
+    """Return the named parametrizations, sp with its exponent of the learning rate."""
+    from mupjax import parametrization
+
+    options = {name: {"base_width": base_width} for name in names(text)}
+    if "sp" in options:
+        options["sp"]["learning_rate_exponent"] = sp_exponent
+    return tuple(parametrization.get(name, **options[name]) for name in names(text))
+
+
 def standardize(text: str) -> Any:
     """Return a word as it is, or "MEAN,STD" as two numbers."""
     if "," not in text:
@@ -53,3 +93,15 @@ def standardize(text: str) -> Any:
     if len(numbers) != 2:
         raise ValueError(f"Expected `standardize` to be 'mean', 'none' or MEAN,STD, got {text!r}.")
     return numbers
+
+
+def imported(name: str, text: str) -> Any:
+    """Return what "pkg.mod:fn" names, looking in the working directory first; `name` is the option's, for the error."""
+    module, _, attribute = text.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        return operator.attrgetter(attribute)(importlib.import_module(module))
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"Expected `{name}` to be 'package.module:function', got {text!r}: {error}") from error
+    finally:
+        sys.path.remove(os.getcwd())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Never
 
@@ -44,7 +44,7 @@ def compute(
     memory_gb: float,
 ) -> None:
     """Compute a Dataset, or read it where `out` holds it already; print its table, write its report and figures."""
-    from mupjax import datasets, plots, report, store
+    from mupjax import datasets, report, store
     from mupjax.results import arguments_json
 
     chosen = {"dataset": dataset, **settings, **task_settings}
@@ -62,8 +62,18 @@ def compute(
     print_table(*report.format_table(results))
     if "error_run" in results:
         print_table(*report.format_width_study(results))
+    write_report(results, out)
+
+
+def write_report(results: Any, out: Path | None, verdicts: Sequence[Any] = ()) -> None:
+    """Write figures, report and verdicts to `out`, if there is one, and say where the report is."""
     if out:
-        print(f"Report: {report.write(results, out, plots.save_all(results, out))}")
+        from mupjax import plots, report
+        from mupjax import verdicts as judged
+
+        if verdicts:
+            judged.write(verdicts, out)
+        print(f"Report: {report.write(results, out, plots.save_all(results, out), verdicts)}")
 
 
 def fail(message: str) -> Never:
@@ -72,10 +82,18 @@ def fail(message: str) -> Never:
     sys.exit(2)
 
 
-def one_cpu_device_a_core() -> None:
-    """Runs are shared out over devices, and a run a core beats threads inside a product (benchmarks/dense.py)."""
+def prepare_jax(cache: bool) -> None:
+    """Give JAX a CPU device a core, and let it keep compiled programs in the user's cache folder.
+
+    Runs are shared out over devices, and a run a core beats threads inside a product (benchmarks/dense.py).
+    """
     import jax
 
+    if cache:
+        import pooch
+
+        jax.config.update("jax_compilation_cache_dir", os.path.join(pooch.os_cache("mupjax"), "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update(
         "jax_num_cpu_devices", len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     )

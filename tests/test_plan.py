@@ -1,0 +1,141 @@
+"""Plans: which runs share a program, how many fit the budget, what is refused. Nothing is compiled here."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mupjax import optim
+from mupjax.grid import grid_of
+from mupjax.parametrization import mup, sp
+from mupjax.plan import COMPILE_SECONDS, FLOPS, describe, plan, step_flops, table
+from mupjax.sweep import SPEC
+from mupjax.task import Task
+
+TASK = Task(np.ones((8, 4)), np.ones((8, 1)))
+SETTINGS = {
+    "parametrizations": ("sp", "mup"),
+    "widths": (64, 128, 2048),
+    "depths": (2, 3),
+    "learning_rates": (0.1, 0.2, 0.4),
+    "seeds": 4,
+    "optimizers": ("sgd",),
+    "steps": 100,
+    "batch_size": 4,
+    "momentum": 0.0,
+    "activation": "tanh",
+    "base_width": 1,
+    "centred": False,
+    "spec": SPEC,
+    "padding": "auto",
+    "key": 0,
+    "memory_gb": 8.0,
+}
+
+
+def planned(platform="cpu", **changes):
+    grid = grid_of(TASK, **(SETTINGS | changes))
+    return grid, plan(TASK, grid, platform=platform)
+
+
+def test_cells_share_programs_over_parametrizations_and_cheap_widths():
+    grid, found = planned()
+    groups = [program.widths for program in found.programs]
+    assert groups == [(128, 128), (2048, 2048), (128, 128, 128), (2048, 2048, 2048)]
+    assert [program.padded for program in found.programs] == [True, False, True, False]
+    assert len(found.cells) == 2 * 2 * 2
+    assert found.num_runs == 2 * 2 * 3 * 3 * 4
+    assert {cell.name for cell in found.cells} >= {"mup-depth2-sgd-width64+128", "sp-depth3-sgd-width2048"}
+    columns, rows = table(found, grid)
+    assert len(rows) == len(found.programs)
+    assert all(len(row) == len(columns) for row in rows)
+    json.dumps(describe(found))
+
+
+def test_padding_is_weighed_against_compiling():
+    """By hand: padding costs the operations of the wider network for every run of the narrower."""
+    widths = (64, 256)
+    runs = 2 * 3 * 4  # parametrizations x rates x seeds
+    narrow, wide = (step_flops(TASK, (n, n), 4) for n in widths)
+    even = COMPILE_SECONDS["cpu"] * FLOPS["cpu"] / (runs * (wide - narrow))  # steps at which both cost the same
+    for steps, programs in ((int(0.9 * even), 1), (int(1.1 * even), 2)):
+        assert len(planned(widths=widths, depths=(2,), steps=steps)[1].programs) == programs
+    assert len(planned(widths=widths, depths=(2,), steps=int(1.1 * even), platform="gpu")[1].programs) == 1
+    assert len(planned(padding="never")[1].programs) == 6
+    assert len(planned(padding="always")[1].programs) == 2
+
+
+def test_step_flops_count_every_product():
+    d, n, m, batch = 4, 5, 6, 3
+    forward, of_kernels, of_inputs = d * n + n * m + m, d * n + n * m + m, n * m + m
+    assert step_flops(TASK, (n, m), batch) == 2 * batch * (forward + of_kernels + of_inputs)
+
+
+def test_the_budget_sets_chunks_of_equal_length_and_the_plan_follows_from_it_alone():
+    small = {"platform": "gpu", "widths": (64, 128), "depths": (2,)}
+    roomy = planned(**small)[1].programs[0]
+    assert (roomy.chunk, roomy.inner) == (24, "vmap")
+    budget = 0.4 * (roomy.working + roomy.result) / 1e9
+    tight = planned(memory_gb=budget, **small)[1].programs[0]
+    assert tight.chunk == 8  # 24 runs in three calls of 8, not of 9, 9 and 6
+    assert tight.working + tight.result <= 1e9 * budget
+    assert planned(memory_gb=4.0)[1] == planned(memory_gb=4.0)[1]
+
+
+def test_an_optimizer_with_more_state_counts_more():
+    sgd, adam = (planned(optimizers=(name,))[1].programs[-1].working for name in ("sgd", "adam"))
+    parameters = 4 * (4 * 2048 + 2 * 2048**2 + 2048)
+    assert adam - sgd == pytest.approx(parameters, rel=0.01)  # two moments, of which the estimate counts one
+
+
+def test_a_run_that_does_not_fit_is_refused_with_its_size():
+    with pytest.raises(ValueError, match=r"fit memory_gb=0.01, got about .* GB for . at once of width 2048"):
+        planned(memory_gb=0.01)
+
+
+def test_optimizers_of_the_same_settings_are_equal_and_may_be_callables():
+    assert planned(momentum=0.5)[0] == planned(momentum=0.5)[0]
+    grid, _ = planned(optimizers=("sgd", optim.adamw), learning_rates={"sgd": (2.0, 1.0), "adamw": (0.1,)})
+    assert [name for name, _ in grid.optimizers] == ["sgd", "adamw"]
+    assert grid.rates == ((1.0, 2.0), (0.1,))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"widths": ()}, "`widths` to name at least one"),
+        ({"widths": (8, 8)}, "`widths` to be distinct"),
+        ({"widths": (0,)}, "`width` to be a positive int, got width=0"),
+        ({"widths": ((8, 8),)}, "one width for each of 3 layers"),
+        ({"depths": ()}, "`depths` to name at least one"),
+        ({"depths": (0,)}, "`depth` to be a positive int"),
+        ({"parametrizations": (sp(), sp(learning_rate_exponent=0))}, "`parametrizations` to be distinct"),
+        ({"parametrizations": (mup(), "mupp")}, "`parametrization` to be one of"),
+        ({"learning_rates": ()}, "`learning_rates` to name at least one"),
+        ({"learning_rates": (0.1, 0.0)}, "`learning_rates` to be finite and positive, got 0.0"),
+        ({"learning_rates": (0.1, float("nan"))}, "`learning_rates` to be finite and positive"),
+        ({"learning_rates": {"adam": (0.1,)}}, "`learning_rates` for each of sgd, got them for adam"),
+        ({"seeds": 0}, "`seeds` to be a positive int, got seeds=0"),
+        ({"steps": 0}, "`steps` to be a positive int"),
+        ({"optimizers": ("lion",)}, "`optimizers` to be of sgd, adam, adamw"),
+        ({"optimizers": (lambda scaling, rate: optim.sgd(scaling, rate),)}, "`optimizers` to have names"),
+        ({"momentum": 1.0}, "`momentum` to be >= 0 and < 1"),
+        ({"batch_size": 9}, r"`batch_size` to be in 1\.\.8"),
+        ({"memory_gb": 0.0}, "`memory_gb` to be positive"),
+        ({"padding": "some"}, "`padding` to be one of auto, always, never"),
+        ({"activation": "tan"}, "`activation` to be one of"),
+    ],
+)
+def test_bad_grids_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        planned(**change)
+
+
+def test_an_optimizer_that_loses_the_multipliers_is_refused():
+    def plain(scaling, learning_rate):
+        import optax
+
+        return optax.sgd(learning_rate)
+
+    with pytest.raises(ValueError, match="to keep the sgd multiplier"):
+        planned(optimizers=(plain,))
