@@ -108,7 +108,7 @@ def sweep(
     }
     if out is None and (executor is not None or jax.process_count() > 1):
         raise ValueError("Expected `out` where workers or several processes share the cells out, got None.")
-    with progress_bar(sum(cell.flops for cell in planned.cells), progress) as bar:
+    with progress_bar(sum(cell.flops for cell in planned.cells), progress, weighted=True) as bar:
 
         def on_done(cell: Cell) -> None:
             bar.update(cell.flops)
@@ -118,6 +118,7 @@ def sweep(
         path = _open(task, chosen, attrs, out)
         _wait_for_processes("created")
         todo = [cell for cell in planned.cells if not store.is_done(path, cell.name)]
+        _wait_for_processes("listed")  # the same list for all, before one of them finishes a cell
         bar.update(sum(cell.flops for cell in planned.cells) - sum(cell.flops for cell in todo))
         if executor is not None:
             executors.run_cells(executor, work, (path, task, chosen, planned), todo, on_done)
@@ -128,7 +129,7 @@ def sweep(
                 work(path, task, chosen, planned, cell, batches)
                 on_done(cell)
     _wait_for_processes("cells")
-    if todo and jax.process_index() == 0:
+    if jax.process_index() == 0 and not store.attributes(path)["complete"]:
         store.finish(path)
     _wait_for_processes("complete")
     return store.read(path)
