@@ -81,6 +81,15 @@ BAD = {
     "compare --standardize 1": "`standardize`",
     "compare --steps many": "Invalid value",
     "compare --wide 3": "No such option",
+    "sweep --widths 8,8": "`widths` to be distinct",
+    "sweep --learning-rates 1:2": "`learning_rates` as LOW:HIGH:COUNT",
+    "sweep --learning-rates 2:1:3": "0 < LOW < HIGH",
+    "sweep --learning-rates 0": "`learning_rates` to be finite and positive",
+    "sweep --learning-rates adam=1 --dry-run": "`learning_rates` for each of sgd",
+    "sweep --optimizers lion": "`optimizers` to be of sgd, adam, adamw",
+    "sweep --padding some": "`padding` to be one of",
+    "sweep --memory-gb 0.0001": "fit memory_gb=0.0001",
+    "sweep --out pyproject.toml": "`out` to be a directory",
     "describe --parametrization mupp": "`parametrization` to be one of",
     "describe --width 0": "`width` to be a positive int",
     "describe --depth 0": "`depth` to be a positive int",
@@ -121,6 +130,31 @@ def test_bad_input_is_one_line_and_exit_code_two(failures, words):
     if message.startswith("mupjax: error:"):  # ours; usage errors are the command line library's
         assert message.count("\n") == 1
     assert "Traceback" not in message
+
+
+GRID = "sweep --parametrizations mup,sp --widths 4,8 --depths 1 --learning-rates .1:.4:3 --seeds 2 --steps 3"
+
+
+def test_sweep_plans_computes_resumes_and_loses_nothing_to_a_full_disk(tmp_path):
+    words = [*GRID.split(), "--train-size", "8", "--test-size", "none"]
+    plan = run(*words, "--dry-run")
+    assert "24 runs in 2 cells; 1 programs to compile." in plan.stdout
+    out = tmp_path / "out"
+    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2); "
+    limited += "from mupjax.cli import main; main()"
+    command = [sys.executable, "-c", limited, "2400", *words, "--no-cache", "--out", str(out)]
+    full = subprocess.run(command, capture_output=True, text=True)
+    assert full.returncode == 2
+    assert "File too large" in full.stderr
+    assert "Traceback" not in full.stderr
+    first = run(*words, "--out", str(out))
+    assert first.returncode == 0, first.stderr
+    assert {"results.zarr", "report.html", "learning_rates.png"} <= {path.name for path in out.iterdir()}
+    arguments = json.loads(store.read(out / "results.zarr").attrs["arguments"])
+    assert arguments["dataset"] == "digits"
+    assert arguments["learning_rates"] == [0.1, 0.2, 0.4]
+    again = run(*words, "--out", str(out))
+    assert again.stdout == first.stdout
 
 
 def test_help_names_every_option_and_version_prints():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -92,11 +94,19 @@ def prepare_jax(cache: bool) -> None:
     if cache:
         import pooch
 
-        jax.config.update("jax_compilation_cache_dir", os.path.join(pooch.os_cache("mupjax"), "compiled"))
+        jax.config.update("jax_compilation_cache_dir", os.path.join(pooch.os_cache("mupjax"), "compiled", _machine()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update(
         "jax_num_cpu_devices", len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     )
+
+
+def _machine() -> str:
+    """A name for the processor's instructions: a program for others would crash, and homes are shared on clusters."""
+    words = [platform.machine(), platform.processor()]
+    if (known := Path("/proc/cpuinfo")).is_file():
+        words += [line for line in known.read_text().splitlines() if line.startswith(("flags", "Features"))][:1]
+    return hashlib.sha256(" ".join(words).encode()).hexdigest()[:12]
 
 
 def print_table(columns: list[str], rows: list[list[str]]) -> None:
