@@ -1,0 +1,162 @@
+"""The best rate and its drift: known optima are found, intervals cover, verdicts come from the losses alone."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from mupjax.transfer import RESOLUTION, best_rates, judge
+from mupjax.verdicts import CONTRADICTED, NOT_SHOWN, REPRODUCED
+
+WIDTHS = np.array([64.0, 128.0, 256.0, 512.0])
+OCTAVES = np.log2(WIDTHS / 64)
+RATES = 2.0 ** np.arange(-6, 4.01, 0.5)
+
+
+def valley(x):
+    """The logarithm of a loss, x octaves from its minimum: a parabola."""
+    return 0.3 * x**2
+
+
+def sweep_of(optima, losses=valley, rates=RATES, cliff=np.inf):
+    """The Dataset of a sweep whose losses are smallest at the rates 2^optima [parametrization, width, seed].
+
+    The loss is 1 there and 1e3 at step 0; `cliff` octaves beyond and more, runs diverge.
+    """
+    optima = np.asarray(optima, float)
+    x = np.log2(rates)[:, None] - optima[..., None, :]  # parametrization, width, rate, seed
+    last = np.where(x < cliff, np.exp(losses(x)), np.nan)
+    values = np.stack([np.full(x.shape, 1e3), last], axis=-1)[:, None, None]
+    dims = ("parametrization", "depth", "optimizer", "width", "learning_rate", "seed", "step")
+    names = ["mup", "sp", *(f"p{i}" for i in range(len(optima)))][: len(optima)]
+    coords = {"parametrization": names, "depth": [3], "optimizer": ["sgd"], "width": WIDTHS, "step": [0, 20]}
+    coords |= {"learning_rate": rates, "seed": np.arange(optima.shape[-1])}
+    asked = (("optimizer", "learning_rate"), np.ones((1, len(rates)), bool))
+    return xr.Dataset({"train_loss": (dims, values), "asked": asked}, coords)
+
+
+def optima_of(drift, noise=0.1, seeds=8, shape=(), at=-0.3, seed=0):
+    """log2 of optima [*shape, width, seed] that drift, with Gaussian noise of their own."""
+    noises = noise * np.random.default_rng(seed).normal(size=(*shape, len(WIDTHS), seeds))
+    return at + drift * OCTAVES[:, None] + noises
+
+
+def test_a_parabola_is_found_between_the_rates():
+    optima = optima_of(-0.6)
+    found = best_rates(sweep_of(optima[None]))
+    np.testing.assert_allclose(np.log2(found.best_rate[0, 0]), optima, atol=1e-12)  # exact but for float64 rounding
+    assert (found.best_rate_resolution == 0).all()
+    by_polyfit = np.polyfit(OCTAVES, optima, 1)[0]
+    np.testing.assert_allclose(found.drift, [[by_polyfit.mean()]], rtol=1e-9)
+    np.testing.assert_allclose(found.drift_stderr, [[by_polyfit.std(ddof=1) / 8**0.5]], rtol=1e-9)
+
+
+@pytest.mark.parametrize("spacing", [0.5, 1.0])
+def test_uneven_valleys_shift_the_optimum_but_leave_no_drift(spacing):
+    """Shallow to the left, steep to the right, as losses are: the parabola's minimum lies up to a quarter of the grid's
+    step aside, but by about as much at every width. Half a step of error in one of them would drift by .15."""
+
+    def uneven(x):
+        return np.logaddexp(-0.7 * x, 1.4 * x - np.log(2))
+
+    rates = 2.0 ** np.arange(-6, 4.01, spacing)
+    optima = optima_of(-0.37, noise=0.0, seeds=16) + np.linspace(0, 1, 16)  # at every place of the grid
+    found = best_rates(sweep_of(optima[None], uneven, rates))
+    assert abs(np.log2(found.best_rate[0, 0]) - optima).max() < spacing / 4
+    assert abs(float(found.drift[0, 0]) + 0.37) < 0.02
+
+
+def test_intervals_cover_the_drift_in_95_percent_of_the_sweeps():
+    trials = 2000
+    found = best_rates(sweep_of(optima_of(-0.5, noise=0.2, seeds=4, shape=(trials,))))
+    covered = (abs(found.drift + 0.5) <= found.drift_half_width).mean()
+    assert abs(float(covered) - 0.95) / (0.95 * 0.05 / trials) ** 0.5 < 4  # z
+
+
+def test_rates_that_an_optimizer_was_not_asked_for_are_left_out():
+    data = sweep_of(optima_of(0.0)[None])
+    whole = best_rates(data)
+    data["asked"][0, ::2] = False
+    data["train_loss"][..., ::2, :, :] = np.nan
+    np.testing.assert_allclose(best_rates(data).best_rate, whole.best_rate, rtol=1e-9)
+
+
+# Edges and cliffs
+
+
+def test_an_optimum_at_the_end_of_the_rates_is_not_bracketed():
+    optima = optima_of(0.0, noise=0.0)
+    optima[3, 2] = np.log2(RATES[-1]) + 1
+    data = sweep_of(optima[None])
+    found = best_rates(data)
+    assert np.isnan(found.best_rate).sum() == 1
+    assert np.isnan(found.drift).all()
+    (verdict,) = judge(data)
+    assert verdict.verdict == NOT_SHOWN
+    assert "1 of 32 optima are not bracketed" in verdict.bound
+    assert np.isnan(best_rates(sweep_of(optima[None] - 20)).best_rate).all()  # falling to the left
+    assert np.isnan(best_rates(data.isel(learning_rate=slice(2))).best_rate).all()  # no three rates
+
+
+@pytest.mark.parametrize("end", [np.nan, np.inf, 1e4])
+def test_no_parabola_crosses_the_cliff_of_divergence(end):
+    """Beside diverged runs the best rate is the grid's, and the interval holds what that leaves open."""
+    data = sweep_of(optima_of(-0.25, noise=0.0)[None], cliff=0.2)
+    data["train_loss"] = data.train_loss.where(np.isfinite(data.train_loss), end)  # 1e4 is above the first loss
+    found = best_rates(data)
+    np.testing.assert_allclose(np.log2(found.best_rate) % 0.5, 0, atol=1e-12)
+    np.testing.assert_allclose(found.best_rate_resolution, 0.5, rtol=1e-12)
+    error = np.log2(found.best_rate[0, 0]) - optima_of(-0.25, noise=0.0)
+    assert abs(error).max() <= 0.5
+    assert float(found.drift_stderr[0, 0]) < 1e-12  # all seeds alike: the scatter over seeds knows nothing of it
+    np.testing.assert_allclose(found.drift_half_width, 0.5 * 0.8, rtol=1e-9)  # |weights| of four octaves add up to .8
+    assert abs(float(found.drift[0, 0]) + 0.25) <= 0.4
+    assert judge(data)[0].verdict == NOT_SHOWN
+
+
+def test_networks_that_diverge_at_every_rate_have_no_best_one():
+    data = sweep_of(optima_of(0.0)[None])
+    data["train_loss"][0, 0, 0, 1, :, 3] = np.nan
+    found = best_rates(data)
+    assert np.isnan(found.best_rate).sum() == 1
+    assert np.isnan(found.drift).all()
+
+
+# Verdicts
+
+
+def verdicts(mup=0.0, sp=-0.7, noise=0.1, seeds=8):
+    data = sweep_of(np.stack([optima_of(mup, noise, seeds), optima_of(sp, noise, seeds, seed=1)]))
+    return data, [verdict.verdict for verdict in judge(data)]
+
+
+def test_drifts_decide_the_verdicts():
+    assert verdicts()[1] == [REPRODUCED, REPRODUCED]
+    assert verdicts(mup=-0.3, sp=0.0)[1] == [CONTRADICTED, CONTRADICTED]
+    assert verdicts(mup=0.05, noise=0.01)[1] == [REPRODUCED, REPRODUCED]  # not 0, but within the resolution of it
+    assert verdicts(noise=0.5)[1] == [NOT_SHOWN, NOT_SHOWN]
+    assert verdicts(seeds=1)[1] == [NOT_SHOWN, NOT_SHOWN]
+    assert verdicts(sp=-0.1, noise=0.05)[1] == [REPRODUCED, NOT_SHOWN]  # between no drift and drift
+
+
+def test_perturbed_losses_flip_the_verdicts():
+    data, _ = verdicts()
+    moved = data.copy(deep=True)
+    for width in range(len(WIDTHS)):  # shift muP's losses by one rate a width, and undo the control's drift
+        moved.train_loss[0, 0, 0, width] = np.roll(data.train_loss[0, 0, 0, width], -width, axis=0)
+        moved.train_loss[1, 0, 0, width] = data.train_loss[1, 0, 0, 0]
+    claims = judge(moved)
+    assert [verdict.verdict for verdict in claims] == [CONTRADICTED, CONTRADICTED]
+    np.testing.assert_allclose(claims[0].ours - judge(data)[0].ours, -0.5, rtol=1e-9)
+    assert [v.claim for v in claims] == ["mup (sgd): the best rate does not drift", "sp (sgd): the best rate drifts"]
+    assert claims[0].seeds == 8
+    assert str(RESOLUTION) in claims[0].bound
+
+
+def test_errors_name_what_is_wrong():
+    data = sweep_of(optima_of(0.0)[None])
+    with pytest.raises(ValueError, match="`loss`"):
+        best_rates(data, "test_loss")
+    with pytest.raises(ValueError, match="two widths or more, got 1 and 1"):
+        best_rates(data.isel(width=[0]))
+    with pytest.raises(ValueError, match="one depth and two widths"):
+        best_rates(xr.concat([data, data.assign_coords(depth=[4])], "depth", data_vars="minimal"))
