@@ -16,18 +16,20 @@ from mupjax.verdicts import CONTRADICTED, NOT_SHOWN, REPRODUCED, Verdict, mean_s
 # Half the width of the interval that a verdict needs, in octaves of rate per octave of width; a drift that lies within
 # this of zero is taken for none, as no study of this resolution could tell it from none.
 RESOLUTION = 0.1
+WINDOW = 1.0  # octaves of rate on each side of the smallest loss that a parabola is fitted to
 DIMS = ("parametrization", "optimizer", "width", "seed")
+_ROUNDING = 1e-6  # of the logarithms of the rates
 
 
 def best_rates(dataset: Any, loss: str = "train_loss") -> Any:
     r"""Return the best learning rate of every network, and its drift with the width.
 
-    The best rate of a seed is the minimum of a parabola in :math:`\log_2` rate through the logarithms of the three
-    last-step losses around the smallest. A run whose loss is not finite, or not below that of step 0 where step 0 was
-    recorded, has diverged. Where the smallest loss has a diverged neighbour no parabola is drawn across the cliff: the
-    best rate is the grid's, known to one step of the grid (`best_rate_resolution`, 0 elsewhere), and the drift's
-    interval is widened by the most that such errors can add up to. Where it lies at the end of the grid the optimum is
-    not bracketed: NaN, and no drift.
+    The best rate of a seed is the minimum of a parabola in :math:`\log_2` rate, fitted to the logarithms of the
+    last-step losses within an octave of the smallest (its two neighbours at least): finer grids make it more precise.
+    A run whose loss is not finite, or not below that of step 0 where step 0 was recorded, has diverged. Beside a
+    diverged run no parabola is drawn across the cliff: the best rate is the grid's, known to one step of the grid
+    (`best_rate_resolution`, 0 elsewhere), and the drift's interval is widened by the most that such errors can add up
+    to. Where the smallest loss lies at the end of the rates the optimum is not bracketed: NaN, and no drift.
 
     Args:
       dataset: what `mupjax.sweep` returns, of one depth and at least two widths.
@@ -55,10 +57,12 @@ def best_rates(dataset: Any, loss: str = "train_loss") -> Any:
     begun = values.values[..., 0] if values["step"].values[0] == 0 and values.sizes["step"] > 1 else np.inf
     last = np.where(np.isfinite(last) & (last < begun), last, np.inf)
     best, resolution = np.full((2, *last.shape[:-1]), np.nan)
-    for column, asked in enumerate(dataset["asked"].transpose("optimizer", "learning_rate").values):
-        rates = np.log2(dataset["learning_rate"].values[asked])
-        order = np.argsort(rates)
-        best[:, column], resolution[:, column] = _minimum(rates[order], last[:, column][..., asked][..., order])
+    order = np.argsort(dataset["learning_rate"].values)
+    rates = np.log2(dataset["learning_rate"].values)[order]
+    asked = dataset["asked"].transpose("optimizer", "learning_rate").values[:, order]
+    for place in np.ndindex(best.shape):
+        chosen = asked[place[1]]
+        best[place], resolution[place] = _minimum(rates[chosen], last[place][order][chosen])
     octaves = np.log2(dataset["width"].values)
     weights = (octaves - octaves.mean()) / ((octaves - octaves.mean()) ** 2).sum()
     drift, stderr, half_width = np.full((3, *best.shape[:2]), np.nan)
@@ -77,26 +81,27 @@ def best_rates(dataset: Any, loss: str = "train_loss") -> Any:
     return xr.Dataset(variables, {name: dataset[name] for name in (*DIMS, "width_label") if name in dataset.coords})
 
 
-def _minimum(rates: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return where losses [..., rate] are smallest, and to what that is known: log2 of ascending rates.
+def _minimum(rates: np.ndarray, losses: np.ndarray) -> tuple[float, float]:
+    """Return where one network's losses are smallest, and to what that is known; NaN where it is not bracketed.
 
-    NaN where the smallest is at an end; diverged losses are inf.
+    Args:
+      rates: [R] log2 of the rates, ascending.
+      losses: [R], inf where the network diverged.
     """
-    if len(rates) < 3:
-        return np.full(losses.shape[:-1], np.nan), np.full(losses.shape[:-1], np.nan)
-    index = losses.argmin(-1)
-    bracketed = (index > 0) & (index < len(rates) - 1)
-    around = np.clip(index, 1, len(rates) - 2)[..., None] + np.array([-1, 0, 1])
-    x, y = rates[around], np.take_along_axis(losses, around, -1)
-    steps = np.diff(x)
-    cliff = np.logical_not(np.isfinite(y).all(axis=-1, keepdims=True))
-    y = np.log(np.maximum(np.where(cliff, 1.0, y), np.finfo(np.float32).tiny))
-    slopes = np.diff(y) / steps
-    curvature = slopes[..., 1] - slopes[..., 0]
-    tangent = (slopes[..., 0] * steps[..., 1] + slopes[..., 1] * steps[..., 0]) / 2
-    vertex = x[..., 1] - np.where(curvature > 0, tangent / np.where(curvature > 0, curvature, 1.0), 0.0)
-    resolution = np.where(cliff[..., 0], steps.max(-1), 0.0)
-    return np.where(bracketed, vertex, np.nan), np.where(bracketed, resolution, np.nan)
+    least = int(np.argmin(losses)) if len(losses) else 0
+    if not 0 < least < len(rates) - 1:
+        return np.nan, np.nan
+    x = rates - rates[least]
+    step = max(-x[least - 1], x[least + 1])
+    lost = np.abs(x)[~np.isfinite(losses)].min(initial=np.inf)
+    if lost <= step:
+        return rates[least], step
+    reach = max(step, min(WINDOW, -x[0], x[-1]))
+    near = np.abs(x) <= min(reach * (1 + _ROUNDING), lost * (1 - _ROUNDING))
+    curvature, slope, _ = np.polyfit(x[near], np.log(np.maximum(losses[near], np.finfo(np.float32).tiny)), 2)
+    if not curvature * reach > abs(slope) / 2:  # no valley within reach
+        return rates[least], reach
+    return rates[least] - slope / (2 * curvature), 0.0
 
 
 def judge(dataset: Any, *, loss: str = "train_loss", control: str = "sp") -> list[Verdict]:
