@@ -36,7 +36,7 @@ def judge(dataset: Any) -> list[Verdict]:
     A claim on a layer is 'reproduced' where the 95 % interval of the power lies within BOUND of zero at every step,
     'contradicted' where it lies wholly outside at some step, else 'not shown'. An output of fixed size may fall: what
     it starts from falls by design (its change may not). The control's claim is that it is caught: some layer's change
-    grows.
+    grows. In a verdict's bound h is half the interval; its figure is the slope at the step that decides.
 
     Args:
       dataset: what `coord_check` returns. Nothing else enters.
@@ -57,24 +57,26 @@ def judge(dataset: Any) -> list[Verdict]:
 def _layer_verdict(dataset: Any, model: str, layer: str, quantity: str) -> Verdict:
     may_fall = quantity == "coordinate" and bool(dataset["fixed_size"].sel(model=model, layer=layer))
     found = [slope for slope in slopes(dataset, model, layer, quantity) if slope is not None]
-    what = f"{model}, {layer}: the mean |{quantity}| " + ("does not grow with" if may_fall else "is constant in")
+    claim = f"{model}, {layer}: mean |{quantity}| " + ("does not grow" if may_fall else "is constant in width")
     sizes = [slope.slope if may_fall else abs(slope.slope) for slope in found]
     lower = [size - slope.half_width for size, slope in zip(sizes, found, strict=True)]
     upper = [size + slope.half_width for size, slope in zip(sizes, found, strict=True)]
-    bound = f"{'slope' if may_fall else '|slope|'} <= {BOUND:.2f} with its 95 % interval, at every step"
+    bound = f"{'slope' if may_fall else '|slope|'} + h <= {BOUND:.2f} at every step"
     if not found:
-        return Verdict(f"{what} the width", None, math.nan, None, dataset.sizes["seed"], bound, NOT_SHOWN)
+        return Verdict(claim, None, math.nan, None, dataset.sizes["seed"], bound, NOT_SHOWN)
     if any(low > BOUND for low in lower):
-        return _verdict(f"{what} the width", found[int(np.nanargmax(lower))], bound, CONTRADICTED)
+        return _verdict(claim, found[int(np.nanargmax(lower))], bound, CONTRADICTED)
     worst = found[int(np.argmax(np.nan_to_num(upper, nan=math.inf)))]
     shown = all(high <= BOUND for high in upper)
-    return _verdict(f"{what} the width", worst, bound, REPRODUCED if shown else NOT_SHOWN)
+    return _verdict(claim, worst, bound, REPRODUCED if shown else NOT_SHOWN)
 
 
 def _control_verdict(dataset: Any, model: str, layers: list[str]) -> Verdict:
     found = [slope for layer in layers for slope in slopes(dataset, model, layer, "change") if slope is not None]
     lower = [slope.slope - slope.half_width for slope in found]
-    claim, bound = f"{model}: the mean |change| of some layer grows with the width", f"slope - interval > {BOUND:.2f}"
+    claim, bound = f"{model}: some layer's mean |change| grows", f"slope - h > {BOUND:.2f}"
+    if not found:
+        return Verdict(claim, None, math.nan, None, dataset.sizes["seed"], bound, NOT_SHOWN)
     best = found[int(np.argmax(np.nan_to_num(lower, nan=-math.inf)))]
     if any(low > BOUND for low in lower):
         return _verdict(claim, best, bound, REPRODUCED)

@@ -109,7 +109,8 @@ def judge(dataset: Any, *, loss: str = "train_loss", control: str = "sp") -> lis
 
     No verdict but 'not shown' where the interval's half-width is above RESOLUTION or an optimum is not bracketed. 'Does
     not drift' is reproduced where the interval holds 0 or lies within RESOLUTION of it, else contradicted. 'Drifts' is
-    reproduced where the interval lies wholly beyond RESOLUTION, contradicted where it lies wholly within.
+    reproduced where the interval lies wholly beyond RESOLUTION, contradicted where it lies wholly within. In a
+    verdict's bound h is the half-width.
 
     Args:
       dataset: what `mupjax.sweep` returns, of one depth. Nothing else enters.
