@@ -7,6 +7,8 @@ from mupjax import datasets as datasets
 from mupjax import dynamics as dynamics
 from mupjax import metrics as metrics
 from mupjax import parametrization as parametrization
+from mupjax import transfer as transfer
+from mupjax import verdicts as verdicts
 from mupjax.activations import Activation as Activation
 from mupjax.classification import Classification as Classification
 from mupjax.classification import classify as classify

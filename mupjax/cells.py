@@ -147,5 +147,5 @@ def progress_bar(total: int, shown: bool, *, weighted: bool = False) -> Any:
     """A tqdm bar over cells; where they are weighted by their cost it shows shares and the time left alone."""
     from tqdm.auto import tqdm
 
-    form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left" if weighted else None
+    form = "{desc}{percentage:3.0f}%|{bar}| {elapsed}, {remaining} left" if weighted else None
     return tqdm(total=total, disable=not shown, unit="cell", bar_format=form)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mupjax.cli import compare, coord_check, describe, limit, running, sweep
+from mupjax.cli import compare, coord_check, describe, limit, running, sweep, transfer
 
 app = typer.Typer(
     help="Neural networks at finite width, their infinite-width limits, and how far apart they are.",
@@ -40,5 +40,13 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
-for command in (compare.compare, limit.limit, sweep.sweep, coord_check.coord_check, describe.describe):
+COMMANDS = (
+    compare.compare,
+    limit.limit,
+    sweep.sweep,
+    transfer.transfer,
+    coord_check.coord_check,
+    describe.describe,
+)
+for command in COMMANDS:
     app.command()(command)

@@ -79,7 +79,7 @@ def parametrizations(text: str, *, base_width: int, sp_exponent: float) -> tuple
     """Return the named parametrizations, sp with its exponent of the learning rate."""
     from mupjax import parametrization
 
-    options = {name: {"base_width": base_width} for name in names(text)}
+    options: dict[str, dict[str, Any]] = {name: {"base_width": base_width} for name in names(text)}
     if "sp" in options:
         options["sp"]["learning_rate_exponent"] = sp_exponent
     return tuple(parametrization.get(name, **options[name]) for name in names(text))
