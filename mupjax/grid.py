@@ -101,10 +101,11 @@ def grid_of(
     phi = activations.get(activation)
     if spec.grams and 0 not in spec.resolve_gram_steps(steps):
         raise ValueError(f"Expected `spec.gram_steps` to begin with 0, got {spec.gram_steps!r}.")
+    widest = max(widths, key=lambda width: max(network.hidden_widths(width, depths[0])))  # at the base width all are 1
     for _, optimizer in named:
         if callable(optimizer) and not isinstance(optimizer, Sgd) and optimizer not in (optim.adam, optim.adamw):
             for preset in chosen:
-                model = network.MLP(widths[0], depths[0], task.out_dim, preset, phi)
+                model = network.MLP(widest, depths[0], task.out_dim, preset, phi)
                 boxed = jax.eval_shape(partial(model.init, jax.random.key(0)), task.x_train[:1])
                 optim.check_optimizer(optimizer, network.scaling_tree(boxed), rule=None)
     return Grid(

@@ -9,6 +9,7 @@ where that costs less than compiling another program.
 from __future__ import annotations
 
 import math
+import re
 from itertools import pairwise, product
 from typing import Any, NamedTuple
 
@@ -89,7 +90,9 @@ def plan(task: Task, grid: Grid, *, platform: str | None = None) -> Plan:
             cost = runs * grid.steps * step_flops(task, program.widths, grid.batch_size)
             for row, preset in enumerate(grid.parametrizations):
                 width = "+".join(_label(grid.widths[i]) for i in group)
-                name = f"{preset.name}-depth{grid.depths[depth]}-{grid.optimizers[optimizer][0]}-width{width}"
+                name = (
+                    f"{_plain(preset.name, row)}-depth{grid.depths[depth]}-{grid.optimizers[optimizer][0]}-width{width}"
+                )
                 cells.append(Cell(name, row, depth, optimizer, group, len(programs), cost))
             programs.append(program)
     runs = sum(len(cell.widths) * len(grid.rates[cell.optimizer]) * grid.seeds for cell in cells)
@@ -209,6 +212,12 @@ def _state_bytes(task: Task, grid: Grid, widths: tuple[int, ...], optimizer: int
 
 def _widest(layers: list[tuple[int, ...]]) -> tuple[int, ...]:
     return tuple(max(widths) for widths in zip(*layers, strict=True))
+
+
+def _plain(name: str, row: int) -> str:
+    """A parametrization's name as a part of a file's."""
+    plain = re.sub(r"[^A-Za-z0-9_.=]", "_", name)
+    return name if plain == name else f"{plain}{row}"
 
 
 def _label(width: int | tuple[int, ...]) -> str:

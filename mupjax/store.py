@@ -145,6 +145,8 @@ def is_done(path: str | os.PathLike[str], cell: str) -> bool:
 
 def finish(path: str | os.PathLike[str]) -> None:
     """Set `attrs['complete']`, in one step; the caller knows that every cell is done."""
+    for stale in Path(path).glob("*/*.partial"):  # zarr's, of a worker that was killed while it wrote
+        stale.unlink(missing_ok=True)
     metadata = json.loads((Path(path) / "zarr.json").read_text())
     metadata["attributes"]["complete"] = 1
     _replace(Path(path) / "zarr.json", json.dumps(metadata, indent=2))

@@ -1,6 +1,7 @@
 """Plans: which runs share a program, how many fit the budget, what is refused. Nothing is compiled here."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,6 +51,14 @@ def test_cells_share_programs_over_parametrizations_and_cheap_widths():
     assert len(rows) == len(found.programs)
     assert all(len(row) == len(columns) for row in rows)
     json.dumps(describe(found))
+
+
+def test_cells_of_any_names_are_files(tmp_path):
+    odd = (replace(mup(), name="mup/2 ü"), replace(mup(), name="mup/2 ö"))
+    names = [cell.name for cell in planned(parametrizations=odd, widths=(8,), depths=(3,))[1].cells]
+    assert len(set(names)) == 2
+    for name in names:
+        (tmp_path / name).write_text("")
 
 
 def test_padding_is_weighed_against_compiling():
