@@ -92,7 +92,7 @@ BAD = {
     "sweep --out pyproject.toml": "`out` to be a directory",
     "transfer --widths 0": "`width` to be a positive int, got width=0",
     "transfer --learning-rates sgd=1:2:3": "`learning_rates` for each of sgd, adam",
-    "transfer --widths 8": "two widths or more",
+    "transfer --widths 8": "`widths` to name two or more, got widths=8",
     "describe --parametrization mupp": "`parametrization` to be one of",
     "describe --width 0": "`width` to be a positive int",
     "describe --depth 0": "`depth` to be a positive int",

@@ -72,6 +72,8 @@ def transfer(
 
     The rates of an optimizer should bracket the best one of every width, the control's widest too.
     """
+    if len(parsing.widths(widths)) < 2:
+        raise ValueError(f"Expected `widths` to name two or more, got widths={widths}.")
     chosen = parsing.parametrizations(f"sp,{parametrizations}", base_width=base_width, sp_exponent=0.0)
     task_settings = running.task_settings(classes, train_size, test_size, loss, grayscale, standardize, scale, data_dir)
     running.prepare_jax(cache)
