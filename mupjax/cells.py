@@ -143,9 +143,9 @@ def _refuse(memory_gb: float, need: float, what: str) -> None:
     )
 
 
-def progress_bar(total: int, shown: bool, *, weighted: bool = False) -> Any:
+def progress_bar(total: int, shown: bool, *, weighted: bool = False, initial: int = 0) -> Any:
     """A tqdm bar over cells; where they are weighted by their cost it shows shares and the time left alone."""
     from tqdm.auto import tqdm
 
     form = "{desc}{percentage:3.0f}%|{bar}| {elapsed}, {remaining} left" if weighted else None
-    return tqdm(total=total, disable=not shown, unit="cell", bar_format=form)
+    return tqdm(total=total, initial=initial, disable=not shown, unit="cell", bar_format=form)

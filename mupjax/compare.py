@@ -111,7 +111,7 @@ def compare(
             for cell in plans[row].cells:
                 (column,) = cell.widths
                 bar.set_description(f"{preset.name}, width {results.width_label(widths[column])}")
-                run = run_cell(task, grids[row], plans[row], cell, settings.batches)
+                run = run_cell(task, grids[row], plans[row].programs[cell.program], cell, settings.batches)
                 cells[row, column] = results.measure(jax.tree.map(lambda leaf: leaf[0, 0], run))
                 bar.update()
             bar.set_description(f"{preset.name}, infinite width")

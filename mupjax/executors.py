@@ -10,9 +10,9 @@ from mupjax.plan import Cell
 
 
 def run_cells(
-    executor: Executor, work: Callable[..., str], shared: tuple[Any, ...], cells: Sequence[Cell], on_done: Any
+    executor: Executor, work: Callable[[Any], str], jobs: Sequence[tuple[Cell, Any]], on_done: Callable[[Cell], None]
 ) -> None:
-    """Run `work(*shared, cell)` for every cell on an executor's workers, and wait for all of them.
+    """Run `work(job)` for every cell on an executor's workers, and wait for all of them.
 
     A cell that fails does not stop the others. Nothing but names comes back.
 
@@ -20,8 +20,7 @@ def run_cells(
       executor: a process pool (started with 'spawn': JAX does not survive a fork), Dask's `Client.get_executor()`,
         MPI's `MPIPoolExecutor`, ...
       work: a function that can be pickled; it writes what it finds and returns the cell's name.
-      shared: its first arguments.
-      cells: its last argument.
+      jobs: cells, and what `work` is given of each.
       on_done: called with each cell that is finished.
 
     Raises:
@@ -30,17 +29,21 @@ def run_cells(
     """
     failed: dict[str, BaseException] = {}
     futures = {}
-    for cell in cells:
+    for cell, job in jobs:
         try:
-            futures[executor.submit(work, *shared, cell)] = cell
+            futures[executor.submit(work, job)] = cell
         except Exception as error:  # a broken pool takes no more; each kind of executor has errors of its own
             failed[cell.name] = error
-    for future in as_completed(futures):
-        error = future.exception()
-        if error is None:
-            on_done(futures[future])
-        else:
-            failed[futures[future].name] = error
+    try:
+        for future in as_completed(futures):
+            error = future.exception()
+            if error is None:
+                on_done(futures[future])
+            else:
+                failed[futures[future].name] = error
+    finally:
+        for future in futures:
+            future.cancel()  # what waits when the user interrupts; of no effect on what is finished
     if failed:
         first = next(iter(failed.values()))
         names = ", ".join(list(failed)[:8]) + (f" and {len(failed) - 8} more" if len(failed) > 8 else "")

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 
 from mupjax import activations, network, optim
@@ -62,7 +63,7 @@ def grid_of(
     parametrizations: Sequence[str | Parametrization],
     widths: Sequence[int | tuple[int, ...]],
     depths: Sequence[int],
-    learning_rates: Sequence[float] | Mapping[str, Sequence[float]],
+    learning_rates: Sequence[float] | np.ndarray | Mapping[str, Sequence[float]],
     seeds: int,
     optimizers: Sequence[str | Optimizer],
     steps: int,
@@ -80,13 +81,19 @@ def grid_of(
 
     Raises:
       ValueError: for empty or duplicate entries, rates that are not positive, other numbers out of range.
+      TypeError: for one entry where several are meant, or words as rates.
     """
+    for name, entries in (("parametrizations", parametrizations), ("optimizers", optimizers), ("widths", widths)):
+        if isinstance(entries, str | int):
+            raise TypeError(f"Expected `{name}` to be a sequence, got {name}={entries!r}.")
     chosen = tuple(presets.get(p, base_width=base_width) if isinstance(p, str) else p for p in parametrizations)
     named = tuple(_optimizer(optimizer, momentum) for optimizer in optimizers)
     widths = tuple(tuple(w) if isinstance(w, list) else w for w in widths)
     check_distinct(parametrizations=[p.name for p in chosen], widths=widths, depths=depths)
     check_distinct(optimizers=[name for name, _ in named])
-    check_counts(seeds=seeds, steps=steps)
+    check_counts(seeds=seeds, steps=steps, **({} if batch_size is None else {"batch_size": batch_size}))
+    if isinstance(key, bool) or not isinstance(key, int) or not 0 <= key < 2**32:
+        raise ValueError(f"Expected `key` to be an int in 0..2**32 - 1, got key={key!r}.")
     for width in widths:
         for depth in depths:
             network.hidden_widths(width, depth)
@@ -96,18 +103,28 @@ def grid_of(
         raise ValueError(f"Expected `batch_size` to be in 1..{task.num_train}, got batch_size={batch_size}.")
     if not memory_gb > 0:
         raise ValueError(f"Expected `memory_gb` to be positive, got memory_gb={memory_gb!r}.")
+    for depth in depths:
+        check_distinct(widths=[network.hidden_widths(width, depth) for width in widths])  # 4 is (4, 4)
     if padding not in PADDING:
         raise ValueError(f"Expected `padding` to be one of {', '.join(PADDING)}, got padding={padding!r}.")
     phi = activations.get(activation)
     if spec.grams and 0 not in spec.resolve_gram_steps(steps):
         raise ValueError(f"Expected `spec.gram_steps` to begin with 0, got {spec.gram_steps!r}.")
-    widest = max(widths, key=lambda width: max(network.hidden_widths(width, depths[0])))  # at the base width all are 1
-    for _, optimizer in named:
-        if callable(optimizer) and not isinstance(optimizer, Sgd) and optimizer not in (optim.adam, optim.adamw):
+    built_in = [_is_built_in(optimizer) for _, optimizer in named]
+    for (_, optimizer), known in zip(named, built_in, strict=True):
+        if not known:
             for preset in chosen:
-                model = network.MLP(widest, depths[0], task.out_dim, preset, phi)
+                furthest = max(widths, key=lambda width, base=preset.base_width: _octaves(width, base))
+                model = network.MLP(furthest, depths[0], task.out_dim, preset, phi)  # at the base width all are 1
                 boxed = jax.eval_shape(partial(model.init, jax.random.key(0)), task.x_train[:1])
                 optim.check_optimizer(optimizer, network.scaling_tree(boxed), rule=None)
+    # Averages over a kernel's entries would count absent units, and only our own optimizers are known to take none.
+    paddable = padded.can_pad(phi) and all(built_in)
+    if padding == "always" and not paddable:
+        raise ValueError(
+            "Expected `padding` to be 'auto' or 'never' with an optimizer of one's own or an activation without a "
+            "finite derivative at 0, got padding='always'."
+        )
     return Grid(
         chosen,
         tuple(depths),
@@ -122,8 +139,18 @@ def grid_of(
         spec,
         key,
         memory_gb,
-        padding if padded.can_pad(phi) else "never",
+        padding if paddable else "never",
     )
+
+
+def _is_built_in(optimizer: Any) -> bool:
+    return isinstance(optimizer, Sgd) or optimizer in (optim.adam, optim.adamw)
+
+
+def _octaves(width: int | tuple[int, ...], base_width: int) -> float:
+    """How far a width is from the base width."""
+    widths = width if isinstance(width, tuple) else (width,)
+    return max(abs(math.log2(one / base_width)) for one in widths)
 
 
 def check_counts(**counts: Any) -> None:
@@ -155,9 +182,9 @@ def _optimizer(given: str | Optimizer, momentum: float) -> tuple[str, Optimizer]
     return given, named[given]
 
 
-def _rates(given: Sequence[float] | Mapping[str, Sequence[float]], names: list[str]) -> tuple[tuple[float, ...], ...]:
+def _rates(given: Any, names: list[str]) -> tuple[tuple[float, ...], ...]:
     """The rates of every optimizer, ascending."""
-    by_name = given if isinstance(given, Mapping) else dict.fromkeys(names, given)
+    by_name: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {name: given for name in names}
     if set(by_name) != set(names):
         raise ValueError(
             f"Expected `learning_rates` for each of {', '.join(names)}, got them for {', '.join(by_name)}."
@@ -165,6 +192,8 @@ def _rates(given: Sequence[float] | Mapping[str, Sequence[float]], names: list[s
     for rates in by_name.values():
         check_distinct(learning_rates=tuple(rates))
         for rate in rates:
+            if isinstance(rate, str):
+                raise TypeError(f"Expected `learning_rates` to be numbers, got {rate!r}.")
             if not (math.isfinite(rate) and rate > 0):
                 raise ValueError(f"Expected `learning_rates` to be finite and positive, got {rate!r}.")
     return tuple(tuple(sorted(float(rate) for rate in by_name[name])) for name in names)

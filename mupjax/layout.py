@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from mupjax import results
-from mupjax.plan import Cell, Grid
+from mupjax.grid import Grid
+from mupjax.plan import Cell
 from mupjax.task import Task
 from mupjax.trajectory import Trajectory
 

@@ -1,24 +1,26 @@
-"""How a grid of runs becomes compiled programs: cells, padded groups of widths, chunks of runs. Arithmetic alone.
+"""How a grid of runs becomes compiled programs: cells, padded groups of widths, chunks of runs. Nothing is compiled.
 
 A plan follows from the grid, the declared memory budget and the kind of device, never from what is free or fast at the
-moment: the same plan gives the same bits. Parametrizations and learning rates are numbers to a program
-(`dynamics.padded`), so that cells which differ in nothing else share one; widths are padded to the widest of a group
-where that costs less than compiling another program.
+moment (how many devices there are decides only whether it fits): the same plan gives the same bits. Parametrizations
+and learning rates are numbers to a program (`dynamics.padded`), so that cells which differ in nothing else share one;
+widths are padded to the widest of a group where that costs less than compiling another program.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from functools import partial
 from itertools import pairwise, product
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from mupjax.dynamics import dense
 from mupjax.grid import Grid
-from mupjax.network import hidden_widths
+from mupjax.network import MLP, hidden_widths, scaling_tree
 from mupjax.task import Task
 from mupjax.trajectory import leaves_nbytes
 
@@ -32,7 +34,7 @@ class Program(NamedTuple):
 
     depth, optimizer: positions in the grid. widths: padded units of every hidden layer. padded: whether some network
     is narrower. multiplied: whether some network has forward factors. chunk: runs of one call. inner: how runs are
-    mapped inside a device. working, result: bytes, of all that is computed at once and of the results of a call.
+    mapped inside a device. working, result: bytes, of all that is computed at once and of a cell's results.
     """
 
     depth: int
@@ -62,7 +64,7 @@ class Cell(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """cells, in the order in which they run; programs; num_runs in all."""
+    """cells, in the order in which they run, of different names; programs; num_runs in all."""
 
     cells: tuple[Cell, ...]
     programs: tuple[Program, ...]
@@ -107,8 +109,10 @@ def step_flops(task: Task, widths: tuple[int, ...], batch_size: int | None) -> i
 
 
 def describe(chosen: Plan) -> dict[str, Any]:
-    """Return what is stored of a plan: bits depend on it."""
+    """Return what is stored of a plan: bits depend on it, and where runs are vmapped on the devices that share them."""
+    vmapped = any(program.inner == "vmap" for program in chosen.programs)
     return {
+        **({"devices": jax.local_device_count()} if vmapped else {}),
         "cells": {cell.name: cell.program for cell in chosen.cells},
         "programs": [
             {"widths": list(p.widths), "padded": p.padded, "chunk": p.chunk, "inner": p.inner} for p in chosen.programs
@@ -143,7 +147,7 @@ def _groups(task: Task, grid: Grid, layers: list[tuple[int, ...]], optimizer: in
     kind = "cpu" if platform == "cpu" else "other"
 
     def extra(group: list[int]) -> float:
-        """Seconds that padding adds."""
+        """Operations that padding adds."""
         own = sum(step_flops(task, layers[i], grid.batch_size) for i in group)
         return runs * (len(group) * step_flops(task, _widest([layers[i] for i in group]), grid.batch_size) - own)
 
@@ -172,18 +176,20 @@ def _program(task, grid: Grid, layers: list[tuple[int, ...]], depth: int, optimi
     working = bytes_.working + _state_bytes(task, grid, widths, optimizer)
     on_cpu = platform == "cpu"
     runs = group * len(grid.rates[optimizer]) * grid.seeds
-    budget = 1e9 * grid.memory_gb
-    # On CPUs one run a device trains at a time; elsewhere all of a chunk do. Results are held twice while copied.
+    # On CPUs one run a device trains at a time, elsewhere all runs of a call do. A cell's results are held once as they
+    # come and once as they are written.
     at_once = min(jax.local_device_count(), runs) if on_cpu else 1
-    if working * at_once + 2 * bytes_.result > budget:
-        need = (working * at_once + 2 * bytes_.result) / 1e9
+    room = 1e9 * grid.memory_gb - 2 * runs * bytes_.result - (working * at_once if on_cpu else 0)
+    a_run = bytes_.result + (0 if on_cpu else working)
+    if room < a_run:
+        need = (2 * runs * bytes_.result + working * at_once + bytes_.result) / 1e9
         raise ValueError(
-            f"Expected the runs to fit memory_gb={grid.memory_gb:g}, got about {need:.2g} GB for {at_once} at once of "
-            f"width {_label(widths)}; raise `memory_gb`, or take fewer inputs, recorded steps or units."
+            f"Expected the runs to fit memory_gb={grid.memory_gb:g}, got about {need:.2g} GB for {runs} runs of width "
+            f"{_label(widths)}, {at_once} at once; raise `memory_gb`, or take fewer seeds, rates, inputs, recorded "
+            "steps or units."
         )
-    fits = budget // 2 // (2 * bytes_.result) if on_cpu else budget // (working + 2 * bytes_.result)
     # Calls of equal length waste less on the copies that fill the last one up.
-    calls = math.ceil(runs / min(runs, max(1, int(fits))))
+    calls = math.ceil(runs / min(runs, int(room // a_run)))
     chunk = math.ceil(runs / calls)
     return Program(
         depth,
@@ -194,20 +200,17 @@ def _program(task, grid: Grid, layers: list[tuple[int, ...]], depth: int, optimi
         chunk,
         "map" if on_cpu else "vmap",
         working * (at_once if on_cpu else chunk),
-        2 * bytes_.result * chunk,
+        (2 * runs + chunk) * bytes_.result,
     )
 
 
 def _state_bytes(task: Task, grid: Grid, widths: tuple[int, ...], optimizer: int) -> int:
     """What an optimizer keeps beyond the one copy of the parameters that `dense.estimate_bytes` counts."""
-    item = task.x_train.dtype.itemsize
-    shapes = list(pairwise([task.input_dim, *widths, task.out_dim]))
-    params = {str(i): jax.ShapeDtypeStruct(shape, task.x_train.dtype) for i, shape in enumerate(shapes)}
-    scaling = {
-        str(i): grid.parametrizations[0].scales("hidden", *shape) for i, shape in enumerate(shapes)
-    }  # shapes alone matter here
-    state = jax.eval_shape(grid.optimizers[optimizer][1](scaling, jnp.ones(())).init, params)
-    return max(0, leaves_nbytes(state) - item * sum(math.prod(shape) for shape in shapes))
+    model = MLP(widths, len(widths), task.out_dim, grid.parametrizations[0], grid.activation)
+    boxed = jax.eval_shape(partial(model.init, jax.random.key(0)), task.x_train[:1])
+    params = nn.meta.unbox(boxed)["params"]
+    transform = grid.optimizers[optimizer][1](scaling_tree(boxed), jnp.ones(()))
+    return max(0, leaves_nbytes(jax.eval_shape(transform.init, params)) - leaves_nbytes(params))
 
 
 def _widest(layers: list[tuple[int, ...]]) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import platform
@@ -144,16 +145,36 @@ def dataset(
 
 
 def arguments_json(arguments: Mapping[str, Any]) -> str:
-    """Return arguments as canonical JSON, equal for equal comparisons: records field by field, functions by name."""
+    """Return arguments as canonical JSON, equal for equal comparisons: records field by field.
+
+    Functions stand as their names with a digest of their code, defaults and closures, where they have these.
+    """
 
     def plain(value: Any) -> Any:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         if callable(value):
-            return f"{value.__module__}.{value.__qualname__}"
+            return _function(value)
         return value.item() if isinstance(value, np.generic) else repr(value)
 
     return json.dumps(arguments, sort_keys=True, default=plain)
+
+
+def _function(function: Any) -> str:
+    name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', repr(function))}"
+    code = getattr(function, "__code__", None)
+    if code is None:  # a built-in, or an object that is called
+        return name
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    inside = [_function(cell) if callable(cell) else repr(cell) for cell in cells]
+    text = repr((*_instructions(code), function.__defaults__, function.__kwdefaults__, inside))
+    return f"{name} {hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _instructions(code: Any) -> tuple[Any, ...]:
+    """What a function's code does, without its place in a file."""
+    constants = [_instructions(c) if hasattr(c, "co_code") else c for c in code.co_consts]
+    return code.co_code, code.co_names, constants
 
 
 def versions() -> dict[str, str]:

@@ -14,6 +14,8 @@ import json
 import os
 import shutil
 import tempfile
+import time
+import uuid
 import warnings
 from collections.abc import Iterable, Mapping
 from itertools import product
@@ -23,6 +25,7 @@ from typing import Any
 STORE = "results.zarr"
 _CHECKSUMS = "checksums.json"
 _DONE = "done"
+_STALE_SECONDS = 3600
 _GROUP = {"attributes": {}, "zarr_format": 3, "node_type": "group"}
 
 
@@ -47,9 +50,13 @@ def check_directory(out: str | os.PathLike[str], arguments: str) -> Path | None:
     if not path.exists():
         return None
     try:
-        stored = read(path).attrs["arguments"]
-    except (ValueError, KeyError) as error:
+        stored = attributes(path).get("arguments")
+        if stored == arguments:
+            read(path)
+    except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"Expected `out` to be empty or to hold results of mupjax, got {path}: {error}") from error
+    if stored is None:
+        raise ValueError(f"Expected `out` to be empty or to hold results of mupjax, got {path}.")
     if stored != arguments:
         raise ValueError(
             f"Expected `out` to be empty or of the same arguments, got {path} with {_difference(stored, arguments)}."
@@ -122,6 +129,8 @@ def put(path: str | os.PathLike[str], cell: str, where: Mapping[str, Iterable[in
     with zarr.config.set({"array.write_empty_chunks": True}):  # NaN that was computed is not what was never written
         group = zarr.open_group(path, mode="r+")
         for name, values in arrays.items():
+            if is_done(path, cell):  # by another worker, since we looked
+                return cell
             array = group[name]
             for place, value in zip(places, values, strict=True):
                 array[place] = value  # pyright: ignore[reportIndexIssue, reportArgumentType]
@@ -143,9 +152,15 @@ def is_done(path: str | os.PathLike[str], cell: str) -> bool:
     return (Path(path) / _DONE / f"{cell}.json").is_file()
 
 
-def finish(path: str | os.PathLike[str]) -> None:
-    """Set `attrs['complete']`, in one step; the caller knows that every cell is done."""
-    for stale in Path(path).glob("*/*.partial"):  # zarr's, of a worker that was killed while it wrote
+def finish(path: str | os.PathLike[str], cells: Iterable[str]) -> None:
+    """Set `attrs['complete']`, in one step.
+
+    Raises:
+      RuntimeError: where one of the cells is not done.
+    """
+    if absent := [cell for cell in cells if not is_done(path, cell)]:
+        raise RuntimeError(f"Expected every cell of {path} to be done, got none for {', '.join(absent)}.")
+    for stale in [*Path(path).glob("*/*.partial"), *Path(path).glob(f"{_DONE}/*.tmp")]:  # of killed workers
         stale.unlink(missing_ok=True)
     metadata = json.loads((Path(path) / "zarr.json").read_text())
     metadata["attributes"]["complete"] = 1
@@ -201,10 +216,10 @@ def _filled(dataset: Any, path: Path, entries: list[Any]) -> Any:
     filled = {}
     for name, variable in dataset.data_vars.items():
         if variable.dims[: len(dims)] == dims:
-            values = np.full(variable.shape, np.nan, variable.dtype)
+            values, array = np.full(variable.shape, np.nan, variable.dtype), group[name]
             for entry in entries:
                 for place in product(*(entry["where"][dim] for dim in dims)):
-                    values[place] = group[name][place]  # pyright: ignore[reportIndexIssue, reportArgumentType]
+                    values[place] = array[place]  # pyright: ignore[reportIndexIssue, reportArgumentType]
             filled[name] = (variable.dims, values, variable.attrs)
     return dataset.drop_vars(filled).load().assign(filled)
 
@@ -218,8 +233,9 @@ def _put_in_place(dataset: Any, out: Path, complete: Any) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     if (out / STORE).exists():
         raise ValueError(f"Expected `out` to hold no {STORE} yet, got {out / STORE}.")
-    for stale in out.glob(f".{STORE}-*"):  # of a run that was killed while it wrote
-        shutil.rmtree(stale, ignore_errors=True)
+    for stale in out.glob(f".{STORE}-*"):  # of a run that was killed while it wrote, and of no live one
+        if time.time() - stale.stat().st_mtime > _STALE_SECONDS:
+            shutil.rmtree(stale, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{STORE}-", dir=out))
     try:
         with warnings.catch_warnings():
@@ -249,7 +265,7 @@ def _checksum(file: Path) -> str:
 
 def _replace(path: Path, text: str) -> None:
     """Put a small file in place in one step, safely on the disk."""
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    scratch = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     scratch.write_text(text)
     _sync(scratch)
     os.replace(scratch, path)

@@ -19,7 +19,7 @@ from mupjax.cells import progress_bar
 from mupjax.grid import Grid, grid_of
 from mupjax.optim import Optimizer
 from mupjax.parametrization import Parametrization
-from mupjax.plan import Cell, Plan, describe, plan
+from mupjax.plan import Cell, Plan, Program, describe, plan
 from mupjax.task import Task
 from mupjax.trajectory import TrajectorySpec
 
@@ -33,7 +33,7 @@ def sweep(
     parametrizations: Sequence[str | Parametrization] = ("sp", "mup"),
     widths: Sequence[int | tuple[int, ...]] = (64, 128, 256, 512),
     depths: Sequence[int] = (3,),
-    learning_rates: Sequence[float] | Mapping[str, Sequence[float]] = RATES,
+    learning_rates: Sequence[float] | np.ndarray | Mapping[str, Sequence[float]] = RATES,
     seeds: int = 3,
     optimizers: Sequence[str | Optimizer] = ("sgd",),
     steps: int = 200,
@@ -75,7 +75,7 @@ def sweep(
       spec: what to record; by default losses at the first and last step.
       padding: whether widths share a program: 'auto' (where that costs less than compiling), 'always' or 'never'.
       key: seed of the random keys.
-      memory_gb: what a call may take.
+      memory_gb: what a cell may take in all, as it runs and as its results are written.
       out: a directory for results.zarr; it may hold an unfinished sweep of the same arguments.
       executor: any `concurrent.futures.Executor`: cells go to its workers, which write into `out`, a directory that
         all of them see. Process pools must use 'spawn'.
@@ -102,57 +102,93 @@ def sweep(
     chosen = grid_of(task, **settings)
     planned = plan(task, chosen)
     attrs = {
-        "arguments": arguments_of(task, settings, about or {}),
+        "arguments": arguments_of(task, chosen, settings, about or {}),
         "plan": json.dumps(describe(planned)),
         **results.versions(),
     }
     if out is None and (executor is not None or jax.process_count() > 1):
         raise ValueError("Expected `out` where workers or several processes share the cells out, got None.")
-    with progress_bar(sum(cell.flops for cell in planned.cells), progress, weighted=True) as bar:
-
-        def on_done(cell: Cell) -> None:
-            bar.update(cell.flops)
-
-        if out is None:
+    total = sum(cell.flops for cell in planned.cells)
+    if out is None:
+        with progress_bar(total, progress, weighted=True) as bar:
             return _in_memory(task, chosen, planned, attrs, bar)
-        path = _open(task, chosen, attrs, out)
-        _wait_for_processes("created")
-        todo = [cell for cell in planned.cells if not store.is_done(path, cell.name)]
-        _wait_for_processes("listed")  # the same list for all, before one of them finishes a cell
-        bar.update(sum(cell.flops for cell in planned.cells) - sum(cell.flops for cell in todo))
+    path = _open(task, chosen, attrs, Path(out).absolute())
+    _wait_for_processes("created")
+    todo = [cell for cell in planned.cells if not store.is_done(path, cell.name)]
+    jobs = [(cell, (path, task, chosen, planned.programs[cell.program], cell)) for cell in todo]
+    _wait_for_processes("listed")  # the same list for all, before one of them finishes a cell
+    done, failure = total - sum(cell.flops for cell in todo), None
+    with progress_bar(total, progress, weighted=True, initial=done) as bar:
         if executor is not None:
-            executors.run_cells(executor, work, (path, task, chosen, planned), todo, on_done)
+            executors.run_cells(executor, work, jobs, lambda cell: bar.update(cell.flops))
         else:
-            batches = training.batches_of(task, chosen)
-            for cell in todo[jax.process_index() :: jax.process_count()]:
-                bar.set_description(cell.name)
-                work(path, task, chosen, planned, cell, batches)
-                on_done(cell)
-    _wait_for_processes("cells")
+            failure = _run_share(jobs[jax.process_index() :: jax.process_count()], bar)
+    _raise_everywhere(failure)
     if jax.process_index() == 0 and not store.attributes(path)["complete"]:
-        store.finish(path)
+        store.finish(path, [cell.name for cell in planned.cells])
     _wait_for_processes("complete")
     return store.read(path)
 
 
-def work(path: Any, task: Task, chosen: Grid, planned: Plan, cell: Cell, batches: Any = None) -> str:
-    """Compute a cell and write it, unless that is done already; what a worker does. Returns the cell's name."""
+def work(job: tuple[Path, Task, Grid, Program, Cell]) -> str:
+    """Compute a cell and write it, unless that is done already; what a worker does. Returns the cell's name.
+
+    Raises:
+      ValueError: where the worker's devices or its JAX are not those that the sweep was planned for.
+    """
+    path, task, chosen, program, cell = job
     if store.is_done(path, cell.name):
         return cell.name
-    batches = training.batches_of(task, chosen) if batches is None else batches
-    run = training.run_cell(task, chosen, planned, cell, batches)
+    here, planned = (
+        ("cpu" if jax.default_backend() == "cpu" else "accelerator", jax.__version__),
+        store.attributes(path),
+    )
+    wanted = ("cpu" if program.inner == "map" else "accelerator", planned["version_jax"])
+    if here != wanted:
+        raise ValueError(f"Expected workers with devices and JAX as planned, {wanted}, got {here}.")
+    run = training.run_cell(task, chosen, program, cell, training.batches_of(task, chosen))
     found = layout.arrays(layout.of_grid(task, chosen, {}), chosen, cell, run)
     return store.put(path, cell.name, layout.region(cell), found)
 
 
-def arguments_of(task: Task, settings: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+def _run_share(jobs: Sequence[Any], bar: Any) -> Exception | None:
+    """Run jobs in this process; under `jax.distributed` a failure waits until the others have heard of it."""
+    for cell, job in jobs:
+        bar.set_description(cell.name)
+        try:
+            work(job)
+        except Exception as error:
+            if jax.process_count() == 1:
+                raise
+            return error
+        bar.update(cell.flops)
+    return None
+
+
+def _raise_everywhere(failure: Exception | None) -> None:
+    """Raise in every process where one failed: none waits for a cell that does not come."""
+    if jax.process_count() == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    failed = multihost_utils.process_allgather(np.array(failure is not None))
+    if failed.any():
+        where = ", ".join(map(str, np.flatnonzero(failed)))
+        words = f"Expected every process to finish its cells, got a failure in process {where}"
+        raise RuntimeError(f"{words}: {failure}." if failure else f"{words}.") from failure
+
+
+def arguments_of(task: Task, chosen: Grid, settings: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     """Return what a store is known by: settings as canonical JSON, and what stands for the task's arrays."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(task):
         digest.update(f"{leaf.dtype} {leaf.shape}".encode())
         digest.update(np.ascontiguousarray(leaf).tobytes())
-    kept = {name: value for name, value in settings.items() if name != "memory_gb"}  # the plan has what follows of it
-    return results.arguments_json({**about, **kept, "task": f"{task!r}, SHA-256 {digest.hexdigest()[:16]}"})
+    kept = {name: value for name, value in settings.items() if name not in ("memory_gb", "padding")}  # in the plan
+    rates = {name: each for (name, _), each in zip(chosen.optimizers, chosen.rates, strict=True)}
+    checked = {"widths": chosen.widths, "depths": chosen.depths, "learning_rates": rates}
+    stands_for = f"{task!r}, SHA-256 {digest.hexdigest()[:16]}"
+    return results.arguments_json({**about, **kept, **checked, "task": stands_for})
 
 
 def _in_memory(task: Task, chosen: Grid, planned: Plan, attrs: Mapping[str, Any], bar: Any) -> Any:
@@ -161,19 +197,19 @@ def _in_memory(task: Task, chosen: Grid, planned: Plan, attrs: Mapping[str, Any]
     dataset, batches = layout.empty(shape), training.batches_of(task, chosen)
     for cell in planned.cells:
         bar.set_description(cell.name)
-        run = training.run_cell(task, chosen, planned, cell, batches)
+        run = training.run_cell(task, chosen, planned.programs[cell.program], cell, batches)
         layout.put(dataset, layout.region(cell), layout.arrays(shape, chosen, cell, run))
         bar.update(cell.flops)
     return dataset
 
 
-def _open(task: Task, chosen: Grid, attrs: Mapping[str, Any], out: str | os.PathLike[str]) -> Path:
+def _open(task: Task, chosen: Grid, attrs: Mapping[str, Any], out: Path) -> Path:
     """The store in `out`: a new one, or one of the same arguments, plan and versions."""
     path = store.check_directory(out, attrs["arguments"])
     if path is None:
         if jax.process_index() == 0:
             store.create(layout.of_grid(task, chosen, attrs), out)
-        return Path(out) / store.STORE
+        return out / store.STORE
     stored = store.attributes(path)
     if not stored["complete"]:
         for name in ("plan", "version_jax", "device"):  # what an interrupted sweep's bits depend on

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ from mupjax.dynamics import padded
 from mupjax.dynamics.padded import Family
 from mupjax.grid import Grid
 from mupjax.network import hidden_widths
-from mupjax.plan import Cell, Plan
+from mupjax.plan import Cell, Program
 from mupjax.runs import BATCHES, map_runs, run_key
 from mupjax.task import Task, batch_order
 from mupjax.trajectory import Trajectory
@@ -32,13 +33,16 @@ def batches_of(task: Task, grid: Grid) -> Any:
     """Return [T, B] inputs of every step, the same for all runs, or None for the full batch."""
     if grid.batch_size is None:
         return None
-    key = jax.random.fold_in(jax.random.key(grid.key), BATCHES)
-    return batch_order(key, task.num_train, grid.batch_size, grid.steps)
+    return _batches(grid.key, task.num_train, grid.batch_size, grid.steps)
 
 
-def run_cell(task: Task, grid: Grid, plan: Plan, cell: Cell, batches: Any) -> Trajectory:
+@lru_cache(maxsize=8)
+def _batches(key: int, num_train: int, batch_size: int, steps: int) -> jax.Array:
+    return batch_order(jax.random.fold_in(jax.random.key(key), BATCHES), num_train, batch_size, steps)
+
+
+def run_cell(task: Task, grid: Grid, program: Program, cell: Cell, batches: Any) -> Trajectory:
     """Train all runs of a cell; a Trajectory of NumPy arrays [widths, rates, seeds, ...]."""
-    program = plan.programs[cell.program]
     family = Family(
         program.widths,
         grid.activation,
@@ -49,13 +53,19 @@ def run_cell(task: Task, grid: Grid, plan: Plan, cell: Cell, batches: Any) -> Tr
         program.padded,
         program.multiplied,
     )
-    parts = [
-        jax.tree.map(np.asarray, map_runs(_trainer(family), chunk, task, batches, inner=program.inner))
-        for chunk in _chunks(task, grid, cell, program.chunk)
-    ]
-    shape = (len(cell.widths), len(grid.rates[cell.optimizer]), grid.seeds)
-    num_runs = int(np.prod(shape))
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:num_runs].reshape(*shape, *leaves[0].shape[1:]), *parts)
+    shape = _shape(cell, grid)
+    num_runs, whole = math.prod(shape), None
+    for number, chunk in enumerate(_chunks(task, grid, cell, program.chunk)):
+        found = map_runs(_trainer(family), chunk, task, batches, inner=program.inner)
+        if whole is None:
+            whole = jax.tree.map(lambda leaf: np.empty((num_runs, *leaf.shape[1:]), leaf.dtype), found)
+        here = slice(number * program.chunk, min((number + 1) * program.chunk, num_runs))
+        jax.tree.map(partial(_copy, here), whole, found)
+    return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), whole)
+
+
+def _copy(here: slice, whole: np.ndarray, part: jax.Array) -> None:
+    whole[here] = np.asarray(part)[: here.stop - here.start]
 
 
 @lru_cache(maxsize=64)

@@ -99,7 +99,7 @@ def test_long_runs_record_few_steps_and_the_last():
 
 def test_too_little_memory_is_refused_before_anything_runs(monkeypatch):
     monkeypatch.setattr(dense, "loop", lambda *a, **k: pytest.fail("it ran"))
-    with pytest.raises(ValueError, match=r"fit memory_gb=0.01, got about .* GB for width 4096"):
+    with pytest.raises(ValueError, match=r"fit memory_gb=0.01, got about .* GB for 2 runs of width 4096"):
         mupjax.compare(TASK, widths=(8, 4096), memory_gb=0.01, **SMALL)
 
 

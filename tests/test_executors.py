@@ -23,18 +23,26 @@ SWEEP = import_module("mupjax.sweep")
 SMALL = GRID | {"optimizers": ("sgd",), "learning_rates": (0.25, 0.5), "parametrizations": ("mup", "sp")}
 
 
-def cells(*names):
-    return [Cell(name, 0, 0, 0, (0,), 0, 1) for name in names]
+def jobs(folder, *names):
+    return [(Cell(name, 0, 0, 0, (0,), 0, 1), folder / name) for name in names]
 
 
-def touch_or_die(folder, cell):
-    """A worker's job that needs no JAX; the cell 'fatal' takes its process along."""
-    if cell.name == "fatal":
+def touch_or_die(path):
+    """A worker's job that needs no JAX; 'fatal' takes its process along."""
+    if path.name == "fatal":
         os.kill(os.getpid(), signal.SIGKILL)
-    if cell.name == "full":
+    if path.name == "full":
         raise OSError("No space left on device")
-    (Path(folder) / cell.name).write_text("")
-    return cell.name
+    path.write_text("")
+    return path.name
+
+
+def test_a_process_pool_computes_the_same_bits(tmp_path):
+    one_cell = SMALL | {"parametrizations": ("mup",), "widths": (4,)}
+    with spawned_pool() as pool:
+        data = sweep(TASK, out=os.path.relpath(tmp_path), executor=pool, **one_cell)
+    whole = sweep(TASK, **SMALL).sel(parametrization=["mup"], width=[4])
+    np.testing.assert_array_equal(data.train_loss, whole.train_loss)
 
 
 def spawned_pool():
@@ -45,14 +53,14 @@ def test_a_failing_cell_does_not_stop_the_others(tmp_path):
     done = []
     message = r"got OSError: No space left on device for full\. Finished cells"
     with spawned_pool() as pool, pytest.raises(RuntimeError, match=message):
-        executors.run_cells(pool, touch_or_die, (tmp_path,), cells("a", "full", "b"), done.append)
+        executors.run_cells(pool, touch_or_die, jobs(tmp_path, "a", "full", "b"), done.append)
     assert sorted(cell.name for cell in done) == sorted(os.listdir(tmp_path)) == ["a", "b"]
 
 
 def test_a_broken_pool_keeps_what_is_finished_and_names_the_rest(tmp_path):
     message = r"got BrokenProcessPool: .* for fatal, c, d\. Finished cells are kept"
     with spawned_pool() as pool, pytest.raises(RuntimeError, match=message):
-        executors.run_cells(pool, touch_or_die, (tmp_path,), cells("a", "b", "fatal", "c", "d"), lambda cell: None)
+        executors.run_cells(pool, touch_or_die, jobs(tmp_path, "a", "b", "fatal", "c", "d"), lambda cell: None)
     assert sorted(os.listdir(tmp_path)) == ["a", "b"]
 
 
@@ -64,7 +72,7 @@ def test_a_dask_cluster_loses_a_worker_and_nothing_else(tmp_path, monkeypatch):
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "host": "127.0.0.1"}
     written = []
 
-    def kill_once(executor, work, shared, todo, on_done):
+    def kill_once(executor, work, todo, on_done):
         def after(cell):
             if not written:
                 written.extend(sorted((tmp_path / store.STORE / "done").glob("*-*.json")))
@@ -73,7 +81,7 @@ def test_a_dask_cluster_loses_a_worker_and_nothing_else(tmp_path, monkeypatch):
                 times.update({file: file.stat().st_mtime_ns for file in written})
             on_done(cell)
 
-        run_cells(executor, work, shared, todo, after)
+        run_cells(executor, work, todo, after)
 
     times, run_cells = {}, executors.run_cells
     with LocalCluster(dashboard_address=None, silence_logs=50, **options) as cluster, Client(cluster) as client:
@@ -92,7 +100,20 @@ def test_a_finished_cell_is_not_computed_again_by_a_worker(tmp_path, monkeypatch
     planned = SWEEP.plan(TASK, chosen)
     monkeypatch.setattr(SWEEP.training, "run_cell", lambda *arguments: pytest.fail("it ran"))
     for cell in planned.cells:
-        assert SWEEP.work(tmp_path / store.STORE, TASK, chosen, planned, cell) == cell.name
+        assert SWEEP.work((tmp_path / store.STORE, TASK, chosen, planned.programs[cell.program], cell)) == cell.name
+
+
+def test_a_worker_of_another_kind_is_refused(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(store, "put", full)
+    with pytest.raises(OSError, match="No space"):
+        sweep(TASK, out=tmp_path, **SMALL)
+    chosen = SWEEP.grid_of(TASK, **SWEEP_DEFAULTS)
+    planned = SWEEP.plan(TASK, chosen, platform="gpu")
+    with pytest.raises(ValueError, match="Expected workers with devices and JAX as planned"):
+        SWEEP.work((tmp_path / store.STORE, TASK, chosen, planned.programs[0], planned.cells[0]))
 
 
 SWEEP_DEFAULTS = SMALL | {
@@ -116,7 +137,7 @@ import test_executors as t
 assert jax.process_count() == 2
 mine = []
 work = t.SWEEP.work
-t.SWEEP.work = lambda *arguments: mine.append(work(*arguments))
+t.SWEEP.work = lambda job: mine.append(work(job))
 data = t.sweep(t.TASK, out=out, **t.SMALL)
 assert data.attrs["complete"] == 1
 print(len(mine))

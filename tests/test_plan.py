@@ -3,8 +3,10 @@
 import json
 from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import config as jaxtyping_config
 
 from mupjax import optim
 from mupjax.grid import grid_of
@@ -84,7 +86,8 @@ def test_the_budget_sets_chunks_of_equal_length_and_the_plan_follows_from_it_alo
     small = {"platform": "gpu", "widths": (64, 128), "depths": (2,)}
     roomy = planned(**small)[1].programs[0]
     assert (roomy.chunk, roomy.inner) == (24, "vmap")
-    budget = 0.4 * (roomy.working + roomy.result) / 1e9
+    one = roomy.result / (24 + 2 * 24)
+    budget = (2 * 24 * one + 0.4 * (roomy.working + 24 * one)) / 1e9
     tight = planned(memory_gb=budget, **small)[1].programs[0]
     assert tight.chunk == 8  # 24 runs in three calls of 8, not of 9, 9 and 6
     assert tight.working + tight.result <= 1e9 * budget
@@ -98,7 +101,7 @@ def test_an_optimizer_with_more_state_counts_more():
 
 
 def test_a_run_that_does_not_fit_is_refused_with_its_size():
-    with pytest.raises(ValueError, match=r"fit memory_gb=0.01, got about .* GB for . at once of width 2048"):
+    with pytest.raises(ValueError, match=r"fit memory_gb=0.01, got about .* GB for 12 runs of width 2048, \d at once"):
         planned(memory_gb=0.01)
 
 
@@ -114,6 +117,7 @@ def test_optimizers_of_the_same_settings_are_equal_and_may_be_callables():
     [
         ({"widths": ()}, "`widths` to name at least one"),
         ({"widths": (8, 8)}, "`widths` to be distinct"),
+        ({"widths": (4, (4, 4)), "depths": (2,)}, "`widths` to be distinct"),
         ({"widths": (0,)}, "`width` to be a positive int, got width=0"),
         ({"widths": ((8, 8),)}, "one width for each of 3 layers"),
         ({"depths": ()}, "`depths` to name at least one"),
@@ -130,6 +134,8 @@ def test_optimizers_of_the_same_settings_are_equal_and_may_be_callables():
         ({"optimizers": (lambda scaling, rate: optim.sgd(scaling, rate),)}, "`optimizers` to have names"),
         ({"momentum": 1.0}, "`momentum` to be >= 0 and < 1"),
         ({"batch_size": 9}, r"`batch_size` to be in 1\.\.8"),
+        ({"key": 2**40}, r"`key` to be an int in 0\.\.2\*\*32 - 1"),
+        ({"padding": "always", "activation": lambda x: jnp.sqrt(jnp.abs(x))}, "got padding='always'"),
         ({"memory_gb": 0.0}, "`memory_gb` to be positive"),
         ({"padding": "some"}, "`padding` to be one of auto, always, never"),
         ({"activation": "tan"}, "`activation` to be one of"),
@@ -146,5 +152,40 @@ def test_an_optimizer_that_loses_the_multipliers_is_refused():
 
         return optax.sgd(learning_rate)
 
-    with pytest.raises(ValueError, match="to keep the sgd multiplier"):
-        planned(optimizers=(plain,))
+    for widths in ((64, 256), (32, 64)):
+        with pytest.raises(ValueError, match="to keep the sgd multiplier"):
+            planned(optimizers=(plain,), widths=widths, base_width=64)  # at the base width nothing would be lost
+
+
+def test_optimizers_of_ones_own_may_name_layers_and_are_not_padded():
+    """What averages over a kernel's entries would count absent units."""
+
+    def frozen_start(scaling, learning_rate):
+        import optax
+
+        labels = {name: "frozen" if name == "layer_1" else "trained" for name in scaling}
+        rest = {name: leaf for name, leaf in scaling.items() if name != "layer_1"}
+        kinds = {"frozen": optax.set_to_zero(), "trained": optim.sgd(rest, learning_rate)}
+        return optax.multi_transform(kinds, labels)
+
+    _, found = planned(optimizers=(frozen_start,))
+    assert not any(program.padded for program in found.programs)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"widths": 64}, TypeError),
+        ({"parametrizations": "mup"}, TypeError),
+        ({"optimizers": "sgd"}, TypeError),
+        ({"learning_rates": ("fast",)}, TypeError),
+        ({"batch_size": 2.5}, ValueError),
+    ],
+)
+def test_values_of_another_kind_are_named(change, kind):
+    jaxtyping_config.update("jaxtyping_disable", True)  # as users run it: the annotations alone would refuse them
+    try:
+        with pytest.raises(kind, match=f"`{next(iter(change))}` to be"):
+            planned(**change)
+    finally:
+        jaxtyping_config.update("jaxtyping_disable", False)

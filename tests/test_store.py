@@ -86,7 +86,7 @@ def test_foreign_and_interrupted_stores_are_refused(dataset, tmp_path):
     with pytest.raises(ValueError, match="writing was interrupted"):
         store.check_directory(tmp_path, ARGUMENTS)
     (tmp_path / "other" / "results.zarr").mkdir(parents=True)
-    with pytest.raises(ValueError, match="Expected a zarr store"):
+    with pytest.raises(ValueError, match="to hold results of mupjax"):
         store.check_directory(tmp_path / "other", ARGUMENTS)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="to be a directory"):

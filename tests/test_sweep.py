@@ -140,6 +140,28 @@ def test_other_arguments_are_refused_by_name(stored):
         sweep(mupjax.Task(TASK.x_train + 1, TASK.y_train, TASK.x_test, TASK.y_test), out=out, **GRID)
 
 
+def test_functions_are_known_by_what_they_do(tmp_path):
+    def with_decay(decay):
+        def decayed(scaling, learning_rate):
+            return optim.sgd(scaling, learning_rate, weight_decay=decay)
+
+        return decayed
+
+    small = GRID | {"widths": (4,), "parametrizations": ("mup",), "learning_rates": (0.5,), "seeds": 1}
+    sweep(TASK, out=tmp_path, **(small | {"optimizers": (with_decay(0.1),)}))
+    with pytest.raises(ValueError, match="optimizers="):
+        sweep(TASK, out=tmp_path, **(small | {"optimizers": (with_decay(0.2),)}))
+    again = sweep(TASK, out=tmp_path, **(small | {"optimizers": (with_decay(0.1),), "learning_rates": np.array([0.5])}))
+    assert again.attrs["complete"] == 1
+
+
+def test_finishing_without_a_cell_is_refused(stored, tmp_path):
+    shutil.copytree(stored[0], tmp_path / "out")
+    path = tmp_path / "out" / store.STORE
+    with pytest.raises(RuntimeError, match="to be done, got none for absent"):
+        store.finish(path, ["absent"])
+
+
 def test_an_unfinished_sweep_reads_as_nan_and_goes_on_without_touching_what_is_done(whole, tmp_path, monkeypatch):
     path = tmp_path / store.STORE
 

@@ -103,6 +103,7 @@ def coord_check(
     from mupjax.verdicts import REPRODUCED
 
     chosen = {"model": model, "optimizer": optimizer, "dataset": dataset, **settings, **task_settings}
+    chosen |= {f"{name}_source": parsing.source(name, chosen[name]) for name in ("model", "optimizer")}
     arguments = arguments_json({name: value for name, value in chosen.items() if name != "data_dir"})
     finished = store.check_directory(out, arguments) if out else None
     if finished:

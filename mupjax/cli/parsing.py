@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import inspect
 import operator
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 
@@ -105,3 +108,12 @@ def imported(name: str, text: str) -> Any:
         raise ValueError(f"Expected `{name}` to be 'package.module:function', got {text!r}: {error}") from error
     finally:
         sys.path.remove(os.getcwd())
+
+
+def source(name: str, text: str | None) -> str | None:
+    """Return a digest of the file that "pkg.mod:fn" is in: a changed model is another one. None for a built-in name."""
+    if text is None or ":" not in text:
+        return None
+    found = imported(name, text)
+    file = inspect.getsourcefile(found) if inspect.isroutine(found) or inspect.isclass(found) else None
+    return None if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
