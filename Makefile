@@ -6,7 +6,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("3%d" % sys.version_info.mino
 PINS := $(wildcard requirements/py$(VERSION)-*.txt)
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install bench-main bench-limits study-main study-limits clean
+.PHONY: demo test lint install bench-main bench-limits bench-sweeps study-main study-limits study-sweeps clean
 
 demo: install
 	$(BIN)/mupjax compare --out results/demo
@@ -38,6 +38,9 @@ bench-main: $(VENV)-bench/.installed
 bench-limits: install
 	$(BIN)/python benchmarks/limit.py
 
+bench-sweeps: $(VENV)-bench/.installed
+	$(VENV)-bench/bin/python benchmarks/sweep.py
+
 $(VENV)-bench/.installed: pyproject.toml $(PINS) requirements/bench.txt
 	rm -rf $(VENV)-bench
 	$(PYTHON) -m venv $(VENV)-bench
@@ -51,6 +54,9 @@ study-main: install
 
 study-limits: install
 	$(BIN)/python benchmarks/study_limits.py
+
+study-sweeps: install
+	$(BIN)/python benchmarks/study_sweeps.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-bench results

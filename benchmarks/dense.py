@@ -10,21 +10,17 @@ rate, its bandwidth and its tanh rate. The goals for speed are the figures of a 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
-import subprocess
 import sys
 import time
 from collections import defaultdict
-from itertools import pairwise
-from pathlib import Path
 from statistics import median
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from goals import at_least, goal, machine, report, versions
-from jax import lax
+from baselines import BATCH_SIZE, DEPTH, INPUT_DIM, NUM_TRAIN, Bound, flops, seconds, torch_loop
+from goals import at_least, goal, machine, report, spread, versions
 
 from mupjax.dynamics import dense
 from mupjax.parametrization import mup
@@ -35,27 +31,11 @@ from mupjax.trajectory import TrajectorySpec
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", os.cpu_count())
 
-DEPTH, INPUT_DIM, BATCH_SIZE, NUM_TRAIN, RUNS = 3, 64, 64, 256, 32
+RUNS = 32
 STEPS = {64: 800, 128: 300, 256: 100, 512: 32, 1024: 12}
 TORCH_STEPS = {64: 300, 128: 300, 256: 150, 512: 80, 1024: 25}
 RATE_GOALS = {64: 0.45, 128: 0.72, 256: 0.85, 512: 0.81}
 SPEED_UP_GOALS = {64: 10.0, 128: 5.9, 256: 2.8, 512: 1.8}
-SQUARE, PRODUCTS = 2048, 8  # side of BLAS's square matrices (a core of XLA's: half of it), and how many XLA multiplies
-TANH_SHAPE, TANH_CALLS = (64, 256), 2000
-STREAM_BYTES = 1 << 29  # read and written by a core to measure its bandwidth
-
-
-def sizes(width: int) -> list[int]:
-    return [INPUT_DIM, *[width] * DEPTH, 1]
-
-
-def num_parameters(width: int) -> int:
-    return sum(a * b for a, b in pairwise(sizes(width)))
-
-
-def flops(width: int) -> int:
-    """Of all products of a step: outputs, kernels' gradients, and inputs' gradients but for the first layer's."""
-    return 2 * BATCH_SIZE * (3 * num_parameters(width) - INPUT_DIM * width)
 
 
 def data() -> Task:
@@ -81,100 +61,6 @@ def program(width: int, steps: int, inner: str):
     return compiled, arguments, time.perf_counter() - start
 
 
-def seconds(compiled, arguments) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready(compiled(*arguments))
-    return time.perf_counter() - start
-
-
-def on_every_core(step, start: np.ndarray, repeats: int):
-    """Compile `repeats` dependent calls of `step` on every device at once."""
-
-    def loop(_, value):
-        return lax.fori_loop(0, repeats, lambda _, now: step(now), value)
-
-    arguments = (jnp.arange(jax.device_count()), jnp.asarray(start, jnp.float32))
-    compiled = jax.jit(lambda runs, value: map_runs(loop, runs, value)).lower(*arguments).compile()
-    seconds(compiled, arguments)
-    return compiled, arguments
-
-
-class Bound:
-    """What the machine can do at best, over all cores; `measure` takes one more sample of every rate."""
-
-    def __init__(self, widths: list[int]) -> None:
-        generator = np.random.default_rng(0)
-        self.square = generator.standard_normal((SQUARE, SQUARE)).astype(np.float32)
-        rotation = np.linalg.qr(generator.standard_normal((SQUARE // 2, SQUARE // 2)))[0].astype(np.float32)
-        self.products = on_every_core(lambda a: jnp.matmul(a, rotation, precision="highest"), rotation, PRODUCTS)
-        self.tanh = on_every_core(jnp.tanh, generator.standard_normal(TANH_SHAPE), TANH_CALLS)
-        self.passes = {width: -(-STREAM_BYTES // (8 * num_parameters(width))) for width in widths}
-        self.streams = {
-            width: on_every_core(lambda a: a * 0.999, np.ones(num_parameters(width)), passes)
-            for width, passes in self.passes.items()
-        }
-        self.samples: dict[str, list[float]] = defaultdict(list)
-
-    def measure(self) -> None:
-        cores = jax.device_count()
-        start = time.perf_counter()
-        self.square @ self.square
-        self.samples["BLAS"].append(2 * SQUARE**3 / (time.perf_counter() - start))
-        self.samples["XLA"].append(cores * PRODUCTS * 2 * (SQUARE // 2) ** 3 / seconds(*self.products))
-        self.samples["tanh"].append(cores * TANH_CALLS * np.prod(TANH_SHAPE) / seconds(*self.tanh))
-        for width, stream in self.streams.items():
-            moved = self.passes[width] * 8 * num_parameters(width)
-            self.samples[f"stream {width}"].append(cores * moved / seconds(*stream))
-
-    def matrix_rate(self) -> float:
-        return max(median(self.samples["BLAS"]), median(self.samples["XLA"]))
-
-    def milliseconds(self, width: int) -> float:
-        """Per step and run: products, the update's reading and writing of every weight, activations."""
-        products = flops(width) / self.matrix_rate()
-        update = 8 * num_parameters(width) / median(self.samples[f"stream {width}"])
-        activations = DEPTH * BATCH_SIZE * width / median(self.samples["tanh"])
-        return 1e3 * (products + update + activations)
-
-    def describe(self) -> str:
-        streams = ", ".join(f"{median(self.samples[f'stream {w}']) / 1e9:.0f}" for w in self.streams)
-        return (
-            f"Rates over all cores: float32 products {median(self.samples['BLAS']) / 1e9:.0f} (NumPy's BLAS) and "
-            f"{median(self.samples['XLA']) / 1e9:.0f} (XLA) GFLOP/s, the larger one in the bound; weights read and "
-            f"written {streams} GB/s (arrays as large as one run's weights, widths in order); "
-            f"tanh {median(self.samples['tanh']) / 1e9:.2f} billion a second."
-        )
-
-
-class Torch:
-    """The PyTorch loop in its own process, or nothing where PyTorch or mup is missing."""
-
-    def __init__(self) -> None:
-        self.process = None
-        self.threads = 0
-        if importlib.util.find_spec("torch") and importlib.util.find_spec("mup"):
-            script = Path(__file__).with_name("torch_mup.py")
-            command = [sys.executable, str(script), *map(str, (DEPTH, INPUT_DIM, BATCH_SIZE, NUM_TRAIN))]
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
-            self.process = subprocess.Popen(command, **pipes)
-            ready = self.process.stdout.readline()
-            if ready:
-                self.threads = int(ready.split()[1])
-            else:  # PyTorch does not load; its own words are on stderr
-                self.process = None
-
-    def milliseconds(self, width: int) -> float | None:
-        if self.process is None:
-            return None
-        self.process.stdin.write(f"{width} {TORCH_STEPS[width]}\n")
-        return 1e3 * float(self.process.stdout.readline())
-
-    def close(self) -> None:
-        if self.process is not None:
-            self.process.stdin.close()
-            self.process.wait()
-
-
 class Ours:
     """mupjax at one width: the time of T steps less that of one step, which is the set-up, shown apart."""
 
@@ -182,13 +68,13 @@ class Ours:
         self.steps = STEPS[width]
         self.whole, self.arguments, self.compile_seconds = program(width, self.steps, inner)
         self.one, self.one_arguments, _ = program(width, 1, inner)
-        seconds(self.whole, self.arguments)
-        seconds(self.one, self.one_arguments)
+        seconds(self.whole, *self.arguments)
+        seconds(self.one, *self.one_arguments)
         self.samples: list[float] = []
         self.set_up: list[float] = []
 
     def measure(self) -> None:
-        one, whole = seconds(self.one, self.one_arguments), seconds(self.whole, self.arguments)
+        one, whole = seconds(self.one, *self.one_arguments), seconds(self.whole, *self.arguments)
         self.set_up.append(1e3 * one / RUNS)
         self.samples.append(1e3 * (whole - one) / (self.steps - 1) / RUNS)
 
@@ -203,10 +89,6 @@ class Ours:
         return (estimate.working + runs * estimate.result) / (real.temp_size_in_bytes + real.output_size_in_bytes)
 
 
-def spread(samples: list[float], digits: int = 3) -> str:
-    return f"{median(samples):.{digits}f} ({min(samples):.{digits}f}-{max(samples):.{digits}f})"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--widths", type=lambda text: [int(w) for w in text.split(",")], default=list(STEPS))
@@ -215,7 +97,7 @@ def main() -> None:
     widths = arguments.widths
 
     load = os.getloadavg()[0]
-    torch = Torch()
+    torch = torch_loop()
     bound = Bound(widths)
     ours = {(width, inner): Ours(width, inner) for width in widths for inner in ("map", "vmap")}
     theirs: dict[int, list[float]] = defaultdict(list)
@@ -225,7 +107,7 @@ def main() -> None:
         for width in widths:
             for inner in ("map", "vmap"):
                 ours[width, inner].measure()
-            sample = torch.milliseconds(width)
+            sample = torch.milliseconds(width, TORCH_STEPS[width])
             if sample is not None:
                 theirs[width].append(sample)
     torch.close()
@@ -235,8 +117,8 @@ def main() -> None:
         f"Depth {DEPTH}, tanh, muP, MSE, {INPUT_DIM} inputs, batch {BATCH_SIZE}, SGD, {RUNS} runs at once over "
         f"{jax.device_count()} devices; {arguments.repeats} repeats in turns, medians (least-greatest).",
         f"Load average at the start: {load:.2f}; other work on the machine spoils figures, PyTorch's most.",
-        f"PyTorch trains one run at a time with {torch.threads} threads, timed on one run and given per step and run."
-        if torch.threads
+        f"PyTorch trains one run at a time ({torch.about}), timed on one run and given per step and run."
+        if torch.about
         else "PyTorch with mup: not measured.",
         bound.describe(),
         "",

@@ -7,6 +7,7 @@ import os
 import platform
 from importlib import metadata
 from pathlib import Path
+from statistics import median
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEADER = "# Results of the benchmarks\n"
@@ -44,9 +45,16 @@ def versions(*names: str) -> str:
     return ", ".join(found)
 
 
-def report(title: str, lines: list[str], goals: list[str]) -> None:
-    """Print lines and goals, and append them to RESULTS.md as a dated section."""
+def spread(samples: list[float], digits: int = 3) -> str:
+    """Return 'median (least-greatest)'."""
+    return f"{median(samples):.{digits}f} ({min(samples):.{digits}f}-{max(samples):.{digits}f})"
+
+
+def report(title: str, lines: list[str], goals: list[str], *, keep: bool = True) -> None:
+    """Print lines and goals, and append them to RESULTS.md as a dated section if they are to be kept."""
     print("\n".join([*lines, "", *goals]), flush=True)
+    if not keep:
+        return
     before = RESULTS.read_text() if RESULTS.exists() else HEADER
     section = [f"\n## {title}, {datetime.date.today().isoformat()}", "", *lines, "", "```text", *goals, "```"]
     RESULTS.write_text(before.rstrip("\n") + "\n" + "\n".join(section) + "\n")
