@@ -33,7 +33,7 @@ def kills(number: int) -> tuple[list[str], list[str]]:
         run = partial(_undisturbed, environment=environment)
         run(Path(folder) / "compiles")
         alone = [Path(folder) / f"undisturbed-{lane}" for lane in range(LANES)]
-        lasts, reference = max(pool.map(run, alone)), store.read(alone[0] / store.STORE)
+        lasts, reference = min(pool.map(run, alone)), store.read(alone[0] / store.STORE)
         lane = partial(_lane, lasts=lasts, reference=reference, environment=environment)
         outs = [Path(folder) / f"out-{lane}" for lane in range(LANES)]
         found = list(pool.map(lane, outs, [len(range(lane, number, LANES)) for lane in range(LANES)], range(LANES)))
