@@ -176,13 +176,15 @@ def _program(task, grid: Grid, layers: list[tuple[int, ...]], depth: int, optimi
     working = bytes_.working + _state_bytes(task, grid, widths, optimizer)
     on_cpu = platform == "cpu"
     runs = group * len(grid.rates[optimizer]) * grid.seeds
-    # On CPUs one run a device trains at a time, elsewhere all runs of a call do. A cell's results are held once as they
-    # come and once as they are written.
+    # On CPUs one run a device trains at a time, elsewhere all runs of a call do. Of a cell's results there are four
+    # copies where they are written and read (as they came, as the Dataset has them, zarr's, compressed), of a call's
+    # three where its runs do not fill the devices (benchmarks/sweep_growth.py measures it).
     at_once = min(jax.local_device_count(), runs) if on_cpu else 1
-    room = 1e9 * grid.memory_gb - 2 * runs * bytes_.result - (working * at_once if on_cpu else 0)
-    a_run = bytes_.result + (0 if on_cpu else working)
+    whole, in_call = 4 * runs * bytes_.result, 3 * bytes_.result
+    room = 1e9 * grid.memory_gb - whole - (working * at_once if on_cpu else 0)
+    a_run = in_call + (0 if on_cpu else working)
     if room < a_run:
-        need = (2 * runs * bytes_.result + working * at_once + bytes_.result) / 1e9
+        need = (whole + working * at_once + in_call) / 1e9
         raise ValueError(
             f"Expected the runs to fit memory_gb={grid.memory_gb:g}, got about {need:.2g} GB for {runs} runs of width "
             f"{_label(widths)}, {at_once} at once; raise `memory_gb`, or take fewer seeds, rates, inputs, recorded "
@@ -200,7 +202,7 @@ def _program(task, grid: Grid, layers: list[tuple[int, ...]], depth: int, optimi
         chunk,
         "map" if on_cpu else "vmap",
         working * (at_once if on_cpu else chunk),
-        (2 * runs + chunk) * bytes_.result,
+        whole + chunk * in_call,
     )
 
 

@@ -60,7 +60,7 @@ def map_runs(
     padded = jax.tree.map(lambda leaf: _pad(leaf, -num_runs % len(devices)), runs)
     level = optimization_level if devices[0].platform == "cpu" else None
     found = _sharded(fn, tuple(devices), inner, len(shared), level)(padded, *shared)
-    return jax.tree.map(lambda leaf: leaf[:num_runs], found)
+    return jax.tree.map(lambda leaf: leaf[:num_runs], found) if num_runs % len(devices) else found
 
 
 @lru_cache(maxsize=32)

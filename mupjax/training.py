@@ -61,6 +61,7 @@ def run_cell(task: Task, grid: Grid, program: Program, cell: Cell, batches: Any)
             whole = jax.tree.map(lambda leaf: np.empty((num_runs, *leaf.shape[1:]), leaf.dtype), found)
         here = slice(number * program.chunk, min((number + 1) * program.chunk, num_runs))
         jax.tree.map(partial(_copy, here), whole, found)
+        del found  # before the next call's
     return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), whole)
 
 

@@ -9,7 +9,7 @@ import worked_example
 from typer.testing import CliRunner
 
 import mupjax
-from mupjax import cells, report, results, width_study
+from mupjax import report, results, runs, width_study
 from mupjax.cli import app
 from mupjax.dynamics import feature_limit, kernel_limit
 from mupjax.limit import limit
@@ -27,7 +27,7 @@ def study():
 
 @pytest.mark.xdist_group("width study")
 def test_limit_is_the_feature_limit_with_error_bars(study):
-    keys = jax.random.fold_in(jax.random.key(0), cells._DRAWS)
+    keys = jax.random.fold_in(jax.random.key(0), runs.DRAWS)
     settings = {"depth": 2, "learning_rate": 1.0, "num_steps": 3, "num_particles": 256, "num_runs": 4}
     run = feature_limit.train(worked_example.task(), mup(), key=keys, **settings)
     row = study.isel(parametrization=0, width=0, seed=0)

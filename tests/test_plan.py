@@ -86,8 +86,8 @@ def test_the_budget_sets_chunks_of_equal_length_and_the_plan_follows_from_it_alo
     small = {"platform": "gpu", "widths": (64, 128), "depths": (2,)}
     roomy = planned(**small)[1].programs[0]
     assert (roomy.chunk, roomy.inner) == (24, "vmap")
-    one = roomy.result / (24 + 2 * 24)
-    budget = (2 * 24 * one + 0.4 * (roomy.working + 24 * one)) / 1e9
+    one = roomy.result / (4 * 24 + 3 * 24)  # bytes of a run's results: four times of the cell's, three of a call's
+    budget = (4 * 24 * one + 0.4 * (roomy.working + 3 * 24 * one)) / 1e9
     tight = planned(memory_gb=budget, **small)[1].programs[0]
     assert tight.chunk == 8  # 24 runs in three calls of 8, not of 9, 9 and 6
     assert tight.working + tight.result <= 1e9 * budget
