@@ -90,7 +90,7 @@ BAD = {
     "sweep --padding some": "`padding` to be one of",
     "sweep --memory-gb 0.0001": "fit memory_gb=0.0001",
     "sweep --out pyproject.toml": "`out` to be a directory",
-    "transfer --widths 0": "`width` to be a positive int, got width=0",
+    "transfer --widths 0,8": "`width` to be a positive int, got width=0",
     "transfer --learning-rates sgd=1:2:3": "`learning_rates` for each of sgd, adam",
     "transfer --widths 8": "`widths` to name two or more, got widths=8",
     "describe --parametrization mupp": "`parametrization` to be one of",
