@@ -155,7 +155,7 @@ def test_sweep_plans_computes_resumes_and_loses_nothing_to_a_full_disk(tmp_path)
     assert {"results.zarr", "report.html", "learning_rates.png"} <= {path.name for path in out.iterdir()}
     arguments = json.loads(store.read(out / "results.zarr").attrs["arguments"])
     assert arguments["dataset"] == "digits"
-    assert arguments["learning_rates"] == [0.1, 0.2, 0.4]
+    assert arguments["learning_rates"] == {"sgd": [0.1, 0.2, 0.4]}
     again = run(*words, "--out", str(out))
     assert again.stdout == first.stdout
 
