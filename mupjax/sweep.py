@@ -139,11 +139,8 @@ def work(job: tuple[Path, Task, Grid, Program, Cell]) -> str:
     path, task, chosen, program, cell = job
     if store.is_done(path, cell.name):
         return cell.name
-    here, planned = (
-        ("cpu" if jax.default_backend() == "cpu" else "accelerator", jax.__version__),
-        store.attributes(path),
-    )
-    wanted = ("cpu" if program.inner == "map" else "accelerator", planned["version_jax"])
+    here = ("cpu" if jax.default_backend() == "cpu" else "accelerator", jax.__version__)
+    wanted = ("cpu" if program.inner == "map" else "accelerator", store.attributes(path)["version_jax"])
     if here != wanted:
         raise ValueError(f"Expected workers with devices and JAX as planned, {wanted}, got {here}.")
     run = training.run_cell(task, chosen, program, cell, training.batches_of(task, chosen))
