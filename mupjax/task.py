@@ -10,6 +10,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
+from mupjax.input_check import InputCheck, check_inputs
+
 Loss = Literal["mse", "cross_entropy"]
 
 
@@ -117,6 +119,23 @@ class Task:
     def inputs(self) -> Float[Array, "P d"]:
         """All inputs, train then test."""
         return self.x_train if self.x_test is None else jnp.concatenate([self.x_train, self.x_test])
+
+    def check_inputs(self) -> InputCheck:
+        r"""Check Assumption 4.1 of Chen et al. 2025 (arXiv:2503.09565) on the training inputs, which Theorem 4.5 needs.
+
+        No product :math:`\langle \xi_i, \xi_j \rangle` is zero, and for every i the
+        :math:`|\langle \xi_i, \xi_j \rangle|` of different j, j = i among them, are different. The answer is exact
+        for the inputs as the task holds them. Time grows as N^2; 10,000 inputs take seconds.
+
+        Returns:
+          An `mupjax.input_check.InputCheck`: whether it holds, what violates it, and how nearly the rest does.
+
+        Example:
+          >>> import numpy as np
+          >>> Task(np.array([[1.0, 0.0], [3.0, 1.0]]), np.ones((2, 1))).check_inputs().holds
+          True
+        """
+        return check_inputs(np.asarray(self.x_train))
 
     def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], tuple[Loss, int]]:
         names = ("x_train", "y_train", "x_test", "y_test")

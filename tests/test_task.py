@@ -240,3 +240,15 @@ def test_batch_sizes_out_of_range_are_refused(batch_size):
 def test_numbers_of_steps_that_are_not_positive_are_refused(num_steps):
     with pytest.raises(ValueError, match=rf"Expected `num_steps` to be a positive int, got num_steps={num_steps}"):
         batch_order(jax.random.key(0), 8, 4, num_steps)
+
+
+# Assumption 4.1 (tests/test_input_check.py has the rest)
+
+
+def test_the_training_inputs_are_checked_as_the_task_holds_them():
+    x = np.concatenate([X, X[:1] + 1e-12])  # different in float64, equal in float32
+    assert Task(X, Y, X, Y).check_inputs().holds  # the test inputs are the same again, and do not matter
+    assert [v.inputs for v in Task(x, np.ones((7, 1))).check_inputs().violations] == [(i, 0, 6) for i in range(7)]
+    with jax.enable_x64(True):
+        check = Task(x, np.ones((7, 1))).check_inputs()
+        assert (check.holds, check.input_rounding) == (True, 2.0**-51)
