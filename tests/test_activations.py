@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import pickle
 import types
 
 import jax
@@ -130,3 +131,17 @@ def test_activations_are_frozen_and_hashable():
 def test_unknown_names_are_refused_with_the_list_of_names():
     with pytest.raises(ValueError, match=r"Expected `activation` to be one of tanh, sigmoid, .* got 'tanhh'\."):
         activations.get("tanhh")
+
+
+@names
+def test_pickles_come_back_as_what_the_table_has(name):
+    assert pickle.loads(pickle.dumps(ACTIVATIONS[name])) is ACTIVATIONS[name]
+
+
+def square(x):
+    return x**2
+
+
+def test_a_user_s_activation_is_rebuilt_without_the_derivative_that_was_found():
+    assert Activation("own", square).__reduce__() == (Activation, ("own", square, None, None, None))
+    assert Activation.__module__ == "mupjax.activations.functions"

@@ -1,0 +1,9 @@
+"""Activation functions: the table of them, and the check that Theorem 4.5 of Chen et al. 2025 needs."""
+
+from mupjax.activations.functions import ACTIVATIONS as ACTIVATIONS
+from mupjax.activations.functions import LEAKY_SLOPE as LEAKY_SLOPE
+from mupjax.activations.functions import QUADRATURE_DEGREE as QUADRATURE_DEGREE
+from mupjax.activations.functions import Activation as Activation
+from mupjax.activations.functions import get as get
+from mupjax.activations.good import GoodCheck as GoodCheck
+from mupjax.activations.good import check_good as check_good
