@@ -189,7 +189,7 @@ def test_a_derivative_that_rises_late_and_levels_off_is_not_called_unbounded():
 
 
 def test_a_function_too_fast_for_difference_quotients_is_not_called_wrong():
-    """Nor is its identity sin(x) + sin(x + pi) = 0 seen: its arguments are rounded by 1e-9. A miss, and no false word."""
+    """Its identity sin(x) + sin(x + pi) = 0 is missed, for its arguments are rounded by 1e-9; nothing false is said."""
     assert not check_good(lambda x: jnp.sin(1e6 * x)).witnesses
 
 
