@@ -37,15 +37,26 @@ class Settings(NamedTuple):
     memory_gb: float
     particles: int
     limit_runs: int
+    max_directions: int | None = None
 
 
-def settings_of(task: Task, *, batch_size: int | None, key: int, steps: int, **settings: Any) -> Settings:
+def settings_of(
+    task: Task,
+    *,
+    batch_size: int | None,
+    key: int,
+    steps: int,
+    gram_steps: tuple[int, ...] = (0, -1),
+    **settings: Any,
+) -> Settings:
     """Return what the cells share: random key, batches, and which steps are recorded (all, or about 200 of them)."""
     base, stride = jax.random.key(key), -(-steps // MAX_RECORDED_STEPS)
     batches = None
     if batch_size is not None:
         batches = batch_order(jax.random.fold_in(base, BATCHES), task.num_train, batch_size, steps)
-    spec = TrajectorySpec(steps=tuple(sorted({*range(0, steps + 1, stride), steps})))
+    spec = TrajectorySpec(steps=tuple(sorted({*range(0, steps + 1, stride), steps})), gram_steps=gram_steps)
+    if spec.resolve_gram_steps(steps)[0] != 0:
+        raise ValueError(f"Expected `gram_steps` to begin with 0, got gram_steps={tuple(gram_steps)!r}.")
     return Settings(key=base, seed=key, batches=batches, steps=steps, spec=spec, **settings)
 
 
@@ -72,6 +83,7 @@ def infinite_row(
     }
     if kind.kind == "feature":
         common |= {"memory_gb": settings.memory_gb, "num_particles": settings.particles}
+        common |= {"max_directions": settings.max_directions}
         common |= {"num_runs": settings.limit_runs} if error is None else {"error": error, "max_seconds": max_seconds}
         runs = feature_limit.sample(task, preset, **common)
         kept = int(np.max(runs.info.directions, initial=0))
@@ -125,6 +137,7 @@ def check_memory(task, classes, settings: Settings) -> None:
             num_runs=settings.limit_runs,
             batches=settings.batches,
             spec=settings.spec,
+            max_directions=settings.max_directions,
         )
         if need / 1e9 > memory_gb:
             _refuse(memory_gb, need / 1e9, f"the feature-learning limit with {settings.particles} particles")

@@ -8,14 +8,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from mupjax import activations, classification, parametrization, results
+from mupjax import activations, classification, direct, parametrization, results
 from mupjax.activations import Activation
 from mupjax.cells import Settings, check_memory, infinite_row, learning_rates, progress_bar, settings_of
 from mupjax.grid import Grid, check_counts, check_distinct, grid_of
+from mupjax.network import hidden_widths
 from mupjax.parametrization import Parametrization
-from mupjax.plan import plan
+from mupjax.plan import Plan, plan
 from mupjax.task import Task
 from mupjax.training import run_cell
+from mupjax.trajectory import Trajectory
 
 LIMIT_PARTICLES, LIMIT_RUNS = 512, 4
 
@@ -37,6 +39,10 @@ def compare(
     limit: bool = True,
     particles: int = LIMIT_PARTICLES,
     limit_runs: int = LIMIT_RUNS,
+    linearize: bool = False,
+    matrix_free_from: int | None = None,
+    max_directions: int | None = None,
+    gram_steps: Sequence[int] = (0, -1),
     key: int = 0,
     memory_gb: float = 8.0,
     progress: bool = False,
@@ -59,6 +65,13 @@ def compare(
       limit: compute the infinite-width rows.
       particles, limit_runs: of the feature-learning limit (`dynamics.feature_limit`): its error falls a little faster
         than particles^-1/2, and as limit_runs^-1/2; the runs give the error bars.
+      linearize: train the first-order model around the initial weights instead of the networks: what lies between these
+        and a kernel limit. It has no infinite-width row where features are learned.
+      matrix_free_from: networks at least this wide are trained exactly in law without hidden matrices
+        (`dynamics.matrix_free`).
+      max_directions: of these and of the feature-learning limit, as in `dynamics.matrix_free`: what a hidden matrix may
+        be asked from each side. Long training asks in ever fewer new directions.
+      gram_steps: when features are measured, 0 first; negative ones count from the end.
       key: seed of the random keys.
       memory_gb: what the largest cell may take; a larger one is refused before anything runs.
       progress: show a progress bar with the current cell.
@@ -66,7 +79,8 @@ def compare(
     Returns:
       An xarray.Dataset with dims parametrization, width (inf is the limit), seed, step, gram_step, layer, input,
       output. Where a parametrization's limit was not computed its row holds NaN and the coordinate `limit` says why.
-      The limit's row is repeated along seed; variables `<name>_stderr` have its standard errors where it has any.
+      The limit's row is repeated along seed; variables `<name>_stderr` have its standard errors where it has any. The
+      coordinate `dynamics` says how each width was trained.
 
     Raises:
       ValueError: for arguments out of range, duplicates, or a cell that does not fit `memory_gb`.
@@ -83,6 +97,7 @@ def compare(
     names = [p.name for p in presets]
     widths = [tuple(w) if isinstance(w, list) else w for w in widths]
     check_counts(depth=depth, seeds=seeds, steps=steps, particles=particles, limit_runs=limit_runs)
+    how = _dynamics(widths, depth, linearize, matrix_free_from)
     check_distinct(parametrizations=names, widths=widths)
     rates = learning_rates(learning_rate, names)
     settings = settings_of(
@@ -97,29 +112,41 @@ def compare(
         memory_gb=memory_gb,
         particles=particles,
         limit_runs=limit_runs,
+        max_directions=max_directions,
+        gram_steps=tuple(gram_steps),
     )
     classes = [classification.classify(p, depth, settings.activation) for p in presets]
-    pairs = zip(presets, rates, strict=True)
-    grids = [_grid(task, preset, widths, rate, seeds, batch_size, momentum, settings) for preset, rate in pairs]
-    plans = [plan(task, grid) for grid in grids]
-    check_memory(task, classes if limit else [], settings)
+    through_grids = [column for column, name in enumerate(how) if name == direct.DENSE]
+    plans = []
+    for preset, rate in zip(presets, rates, strict=True) if through_grids else ():
+        chosen = [widths[column] for column in through_grids]
+        grid = _grid(task, preset, chosen, rate, seeds, batch_size, momentum, settings)
+        plans.append((grid, plan(task, grid)))
+    for column, name in enumerate(how):
+        if name != direct.DENSE:
+            direct.check_memory(task, name, widths[column], seeds, settings)
+    with_limit = [limit and not (linearize and kind.kind == "feature") for kind in classes]
+    check_memory(task, [kind for kind, wanted in zip(classes, with_limit, strict=True) if wanted], settings)
 
     cells: dict[tuple[int, int], dict[str, np.ndarray]] = {}
     limits, stderrs = [], {}
     with progress_bar(len(presets) * (len(widths) + 1), progress) as bar:
         for row, preset in enumerate(presets):
-            for cell in plans[row].cells:
-                (column,) = cell.widths
-                bar.set_description(f"{preset.name}, width {results.width_label(widths[column])}")
-                run = run_cell(task, grids[row], plans[row].programs[cell.program], cell, settings.batches)
-                cells[row, column] = results.measure(jax.tree.map(lambda leaf: leaf[0, 0], run))
+            for column, width in enumerate(widths):
+                bar.set_description(f"{preset.name}, width {results.width_label(width)}")
+                if how[column] == direct.DENSE:
+                    grid, planned = plans[row]
+                    run = _through_grid(task, grid, planned, through_grids.index(column), settings)
+                else:
+                    run = direct.train_runs(task, preset, how[column], width, rates[row], seeds, settings)
+                cells[row, column] = results.measure(run)
                 bar.update()
             bar.set_description(f"{preset.name}, infinite width")
-            word, mean, stderr = (
-                infinite_row(task, preset, classes[row], rates[row], settings)
-                if limit
-                else ("not asked for", None, None)
-            )
+            if with_limit[row]:
+                word, mean, stderr = infinite_row(task, preset, classes[row], rates[row], settings)
+            else:
+                word = "none: the first-order model of a network that learns features" if limit else "not asked for"
+                mean = stderr = None
             limits.append(word)
             if mean is not None:
                 cells[row, len(widths)] = {k: np.repeat(v, seeds, axis=0) for k, v in mean.items()}
@@ -131,7 +158,28 @@ def compare(
         "classification": [c.kind for c in classes],
         "limit": limits,
     }
-    return results.dataset(cells, widths, settings.spec, steps, along, arguments, stderrs)
+    data = results.dataset(cells, widths, settings.spec, steps, along, arguments, stderrs)
+    return data.assign_coords(dynamics=("width", [*how, "limit"]))
+
+
+def _dynamics(
+    widths: Sequence[int | tuple[int, ...]], depth: int, linearize: bool, matrix_free_from: int | None
+) -> list[str]:
+    """How each width is trained."""
+    if matrix_free_from is None:
+        return [direct.LINEARIZED if linearize else direct.DENSE] * len(widths)
+    check_counts(matrix_free_from=matrix_free_from)
+    if linearize:
+        raise ValueError(f"Expected `matrix_free_from` or `linearize`, got both: matrix_free_from={matrix_free_from}.")
+    sizes = [max(hidden_widths(width, depth)) for width in widths]
+    return [direct.MATRIX_FREE if size >= matrix_free_from else direct.DENSE for size in sizes]
+
+
+def _through_grid(task: Task, grid: Grid, planned: Plan, position: int, settings: Settings) -> Trajectory:
+    """The runs of one width of a grid."""
+    (cell,) = (cell for cell in planned.cells if cell.widths == (position,))
+    run = run_cell(task, grid, planned.programs[cell.program], cell, settings.batches)
+    return jax.tree.map(lambda leaf: leaf[0, 0], run)
 
 
 def _grid(task, preset, widths, rate, seeds, batch_size, momentum, settings: Settings) -> Grid:

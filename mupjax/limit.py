@@ -113,24 +113,6 @@ def limit(
         scatter = np.nan_to_num((stderr or {}).get("predictions", 0.0)) + np.zeros_like(predictions)
         for point in points:
             bar.set_description(f"width {point[0]}, {point[1]}, {point[2]} seeds")
-            measured.append(
-                width_study.measure(
-                    task,
-                    preset,
-                    point,
-                    predictions,
-                    scatter,
-                    depth=depth,
-                    activation=settings.activation,
-                    learning_rate=rate,
-                    num_steps=steps,
-                    key=settings.key,
-                    batches=settings.batches,
-                    momentum=momentum,
-                    centred=settings.centred,
-                    spec=settings.spec.without_grams(),
-                    memory_gb=memory_gb,
-                )
-            )
+            measured.append(width_study.measure(task, preset, point, predictions, scatter, rate, settings))
             bar.update()
     return data.assign(width_study.variables(measured)) if measured else data

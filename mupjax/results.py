@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from mupjax import metrics
+from mupjax.jackknife import jackknife
 from mupjax.trajectory import Trajectory, TrajectorySpec
 
 _VARIABLES = {
@@ -68,16 +69,14 @@ def measure_limit(runs: Trajectory) -> tuple[dict[str, np.ndarray], dict[str, np
     def of_mean(kept: np.ndarray) -> dict[str, np.ndarray]:
         return measure(jax.tree.map(lambda leaf: np.mean(leaf[kept], axis=0, keepdims=True, dtype=np.float64), values))
 
-    mean = of_mean(np.arange(count))
     if count == 1:
+        mean = of_mean(np.arange(1))
         return mean, {name: np.full(array.shape[1:], np.nan) for name, array in mean.items()}
-    parts = [of_mean(np.delete(np.arange(count), run)) for run in range(count)]
-    left_out = {name: np.stack([part[name] for part in parts]) for name in mean}
-    corrected = {
-        name: array if name.endswith(("_gram", "_resolution")) else count * array - (count - 1) * left_out[name].mean(0)
-        for name, array in mean.items()
+    mean, corrected, stderr = jackknife(of_mean, count)
+    biased = {
+        name: array if name.endswith(("_gram", "_resolution")) else corrected[name] for name, array in mean.items()
     }
-    return corrected, {name: (count - 1) ** 0.5 * array.std(axis=0)[0] for name, array in left_out.items()}
+    return biased, {name: array[0] for name, array in stderr.items()}
 
 
 def width_label(width: int | tuple[int, ...] | float) -> str:

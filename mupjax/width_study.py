@@ -7,21 +7,16 @@ without them: where both do, they must agree.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from mupjax.activations import Activation
+from mupjax import direct
 from mupjax.cells import Settings
-from mupjax.dynamics import dense, matrix_free
-from mupjax.dynamics._arguments import check_memory as check_budget
 from mupjax.parametrization import Parametrization
-from mupjax.runs import map_runs, run_key
 from mupjax.task import Task
-from mupjax.trajectory import TrajectorySpec
 
 WIDTHS = tuple(4**k for k in range(3, 11))  # 64 .. 1,048,576
 DENSE_UP_TO, MATRIX_FREE_FROM = 4096, 1024
@@ -68,73 +63,38 @@ def plan(widths: Sequence[int], seeds: int) -> list[tuple[int, str, int]]:
     for width in widths:
         count = max(FEWEST_SEEDS, min(seeds, seeds * FULL_SEEDS_UP_TO // width))
         if width <= DENSE_UP_TO:  # the work grows with the square of the width
-            points.append((width, "dense", max(FEWEST_SEEDS, min(count, seeds * FULL_SEEDS_UP_TO**2 // width**2))))
+            points.append((width, direct.DENSE, max(FEWEST_SEEDS, min(count, seeds * FULL_SEEDS_UP_TO**2 // width**2))))
         if width >= MATRIX_FREE_FROM:
-            points.append((width, "matrix-free", count))
+            points.append((width, direct.MATRIX_FREE, count))
     return points
 
 
 def check_memory(task: Task, point: tuple[int, str, int], settings: Settings) -> None:
-    """Raise ValueError where a point's runs do not fit the budget, as many at once as the devices take."""
+    """Raise ValueError where a point's runs do not fit the budget."""
     width, name, seeds = point
-    common: dict[str, Any] = {"width": width, "depth": settings.depth, "num_steps": settings.steps}
-    common["spec"] = settings.spec.without_grams()
-    if name == "dense":
-        batch_size = None if settings.batches is None else settings.batches.shape[1]
-        one = dense.estimate_bytes(task, batch_size=batch_size, **common)
-    else:
-        one = matrix_free.estimate_bytes(task, batches=settings.batches, **common)
-    at_once = min(jax.device_count(), seeds) if jax.default_backend() == "cpu" else seeds
-    need = one.working * at_once + 2 * one.result * seeds
-    advice = "take fewer steps, samples, seeds or units, or raise memory_gb"
-    check_budget(need, settings.memory_gb, f"{seeds} networks of width {width} ({name}, {at_once} at once)", advice)
+    direct.check_memory(task, name, width, seeds, _of_outputs(settings))
 
 
 def measure(
     task: Task,
-    parametrization: Parametrization,
+    preset: Parametrization,
     point: tuple[int, str, int],
     reference: np.ndarray,
     reference_stderr: np.ndarray,
-    *,
-    depth: int,
-    activation: Activation,
-    learning_rate: float,
-    num_steps: int,
-    key: jax.Array,
-    batches: Any,
-    momentum: float,
-    centred: bool,
-    spec: TrajectorySpec,
-    memory_gb: float,
+    rate: float,
+    settings: Settings,
 ) -> Point:
     """Train one point's seeds and compare their predictions with the limit's [R, P, C]."""
     width, name, seeds = point
-    train: Callable[..., Any] = dense.train if name == "dense" else matrix_free.train
-    options: dict[str, Any] = {} if name == "dense" else {"memory_gb": memory_gb}
-
-    def run(key: jax.Array, task: Task, rate: jax.Array, batches: Any) -> jax.Array:
-        return train(
-            task,
-            parametrization,
-            width=width,
-            depth=depth,
-            activation=activation,
-            learning_rate=rate,
-            num_steps=num_steps,
-            key=key,
-            batches=batches,
-            momentum=momentum,
-            centred=centred,
-            spec=spec,
-            **options,
-        ).predictions
-
     # Keys of their own for each dynamics, so that overlapping widths are independent measurements.
-    base = jax.random.fold_in(key, name == "dense")
-    keys = jax.vmap(lambda seed: run_key(base, seed, width))(jnp.arange(seeds))
-    f = np.asarray(map_runs(run, keys, task, jnp.asarray(learning_rate), batches), np.float64)
+    key = jax.random.fold_in(settings.key, name == direct.DENSE)
+    runs = direct.train_runs(task, preset, name, width, rate, seeds, _of_outputs(settings), key)
+    f = np.asarray(runs.predictions, np.float64)
     return Point(width, name, seeds, *_errors(f[:, 1:], reference[1:], reference_stderr[1:]))
+
+
+def _of_outputs(settings: Settings) -> Settings:
+    return settings._replace(spec=settings.spec.without_grams())
 
 
 def _errors(f: np.ndarray, reference: np.ndarray, reference_stderr: np.ndarray) -> tuple[float, float, float, float]:

@@ -11,7 +11,7 @@ import pytest
 import mupjax
 from mupjax import datasets, runs
 from mupjax.cells import MAX_RECORDED_STEPS
-from mupjax.dynamics import dense, kernel_limit
+from mupjax.dynamics import dense, kernel_limit, matrix_free
 from mupjax.task import Task
 
 TASK = Task(np.eye(4), np.array([[1.0], [-1.0], [1.0], [-1.0]]), np.eye(4)[:2], np.array([[1.0], [-1.0]]))
@@ -152,3 +152,43 @@ def test_only_mup_keeps_features_moving_and_diverse(dataset):
     for name, least in (("sp", (20, 20)), ("ntp", (8, 20))):
         ratios = joint.sel(parametrization="mup") / joint.sel(parametrization=name)
         assert (ratios >= least).all(), (name, ratios.values)
+
+
+def test_wide_and_first_order_rows_are_their_dynamics():
+    """Widths from `matrix_free_from` on, and all widths under `linearize`, with the keys that a grid gives."""
+    common = dict(depth=2, learning_rate=1.0, num_steps=3, centred=True)
+    mixed = mupjax.compare(
+        TASK, parametrizations=("mup",), widths=(8, 32), matrix_free_from=32, gram_steps=(0, 1, -1), **SMALL
+    )
+    assert list(mixed.dynamics.values) == ["dense", "matrix-free", "limit"]
+    assert list(mixed.gram_step.values) == [0, 1, 3]
+    key = runs.run_key(jax.random.key(0), 1, 32)
+    wide = matrix_free.train(TASK, mupjax.mup(), width=32, key=key, **common)
+    row = mixed.isel(parametrization=0, width=1, seed=1)
+    np.testing.assert_allclose(row.train_loss, wide.train_loss, rtol=1e-5)  # two programs, float32 rounding
+    np.testing.assert_allclose(row.h_gram[-1], wide.h_gram[-1], rtol=1e-4, atol=1e-6)
+    linear = mupjax.compare(TASK, parametrizations=("ntp", "mup"), widths=(8,), linearize=True, **SMALL)
+    assert linear.limit.values[0] == "kernel limit"
+    assert linear.limit.values[1].startswith("none: the first-order model")
+    model = dense.train(
+        TASK, mupjax.mup(), width=8, key=runs.run_key(jax.random.key(0), 1, 8), linearize=True, **common
+    )
+    found = linear.isel(parametrization=1, width=0, seed=1).train_loss
+    np.testing.assert_allclose(found, model.train_loss, rtol=1e-5)
+    nonlinear = dense.train(TASK, mupjax.mup(), width=8, key=runs.run_key(jax.random.key(0), 1, 8), **common)
+    assert np.max(np.abs(found - nonlinear.train_loss)) > 1e-3  # the control
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"gram_steps": (1, 2)}, "`gram_steps` to begin with 0"),
+        ({"matrix_free_from": 0}, "`matrix_free_from` to be a positive int"),
+        ({"matrix_free_from": 8, "linearize": True}, "`matrix_free_from` or `linearize`"),
+        ({"matrix_free_from": 8, "max_directions": 0}, "`max_directions` to be a positive int"),
+        ({"matrix_free_from": 8, "memory_gb": 1e-6}, "memory_gb"),
+    ],
+)
+def test_refuses_how_networks_cannot_be_trained(changes, message):
+    with pytest.raises(ValueError, match=message):
+        mupjax.compare(TASK, parametrizations=("mup",), widths=(8,), limit=False, **(SMALL | changes))

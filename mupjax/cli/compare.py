@@ -72,6 +72,28 @@ def compare(
     limit: Annotated[bool, typer.Option(help="Compute the infinite-width rows.", rich_help_panel=LIMIT)] = True,
     particles: Particles = 512,
     limit_runs: LimitRuns = 4,
+    linearize: Annotated[
+        bool, typer.Option("--linearize", help="Train the networks' first-order models.", rich_help_panel=TRAINING)
+    ] = False,
+    matrix_free_from: Annotated[
+        int | None,
+        typer.Option(
+            help="Train networks at least this wide without hidden matrices.",
+            show_default=False,
+            rich_help_panel=NETWORK,
+        ),
+    ] = None,
+    max_directions: Annotated[
+        int | None,
+        typer.Option(
+            help="Directions kept of a hidden matrix, by these and by the feature-learning limit.",
+            show_default=False,
+            rich_help_panel=LIMIT,
+        ),
+    ] = None,
+    gram_steps: Annotated[
+        str, typer.Option(help="Steps at which features are measured; -1 is the last.", rich_help_panel=TRAINING)
+    ] = "0,-1",
     key: Key = 0,
     memory_gb: Memory = 8.0,
     cache: Cache = True,
@@ -92,6 +114,10 @@ def compare(
         "limit": limit,
         "particles": particles,
         "limit_runs": limit_runs,
+        "linearize": linearize,
+        "matrix_free_from": matrix_free_from,
+        "max_directions": max_directions,
+        "gram_steps": parsing.whole_numbers("gram_steps", gram_steps),
         "key": key,
     }
     task_settings = running.task_settings(classes, train_size, test_size, loss, grayscale, standardize, scale, data_dir)
