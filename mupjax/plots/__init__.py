@@ -10,6 +10,7 @@ from mupjax.plots.comparison import against_width as against_width
 from mupjax.plots.comparison import gram_heatmaps as gram_heatmaps
 from mupjax.plots.comparison import loss_curves as loss_curves
 from mupjax.plots.coord_check import coordinate_check as coordinate_check
+from mupjax.plots.covariance import covariance_preservation as covariance_preservation
 from mupjax.plots.gallery import DPI as DPI
 from mupjax.plots.gallery import draw_all as draw_all
 from mupjax.plots.gallery import kind_of as kind_of
