@@ -6,7 +6,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("3%d" % sys.version_info.mino
 PINS := $(wildcard requirements/py$(VERSION)-*.txt)
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install bench-main bench-limits bench-sweeps study-main study-limits study-sweeps clean
+.PHONY: demo test lint install bench-main bench-limits bench-sweeps study-main study-limits study-sweeps study-rich clean
 
 demo: install
 	$(BIN)/mupjax compare --out results/demo
@@ -57,6 +57,9 @@ study-limits: install
 
 study-sweeps: install
 	$(BIN)/python benchmarks/study_sweeps.py
+
+study-rich: install
+	$(BIN)/python benchmarks/study_rich.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-bench results

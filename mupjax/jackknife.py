@@ -27,5 +27,6 @@ def jackknife(statistic: Callable[[np.ndarray], Any], count: int) -> tuple[Any, 
     whole = statistic(np.arange(count))
     parts = [statistic(np.delete(np.arange(count), run)) for run in range(count)]
     left_out = jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
-    corrected = jax.tree.map(lambda all_, some: count * all_ - (count - 1) * some.mean(0), whole, left_out)
-    return whole, corrected, jax.tree.map(lambda some: (count - 1) ** 0.5 * some.std(axis=0), left_out)
+    with np.errstate(invalid="ignore"):  # what is infinite has no correction and no error: NaN
+        corrected = jax.tree.map(lambda all_, some: count * all_ - (count - 1) * some.mean(0), whole, left_out)
+        return whole, corrected, jax.tree.map(lambda some: (count - 1) ** 0.5 * some.std(axis=0), left_out)

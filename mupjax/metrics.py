@@ -40,7 +40,7 @@ def feature_change(gram: Any, cross_gram: Any, gram_0: Any) -> Values:
       gram_0: [..., N, N], K_00.
 
     Returns:
-      [...], Theta(1) in width where features are learned, vanishing in the kernel regime.
+      [...], Theta(1) in width where features are learned, vanishing in the kernel regime; inf where they start at zero.
 
     Example:
       >>> import numpy as np
@@ -48,7 +48,8 @@ def feature_change(gram: Any, cross_gram: Any, gram_0: Any) -> Values:
       1.0
     """
     moved, initial = _moved(gram, cross_gram, gram_0)
-    return np.sqrt(np.maximum(moved.sum(-1), 0) / initial.sum(-1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.sqrt(np.maximum(moved.sum(-1), 0) / initial.sum(-1))
 
 
 def feature_change_per_input(gram: Any, cross_gram: Any, gram_0: Any) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mupjax.cli import compare, coord_check, describe, limit, running, sweep, transfer
+from mupjax.cli import compare, coord_check, describe, limit, reproduce, running, sweep, transfer
 
 app = typer.Typer(
     help="Neural networks at finite width, their infinite-width limits, and how far apart they are.",
@@ -50,3 +50,4 @@ COMMANDS = (
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(reproduce.app, name="reproduce")

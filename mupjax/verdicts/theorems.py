@@ -26,7 +26,7 @@ _ROUNDING = 16  # units in the last place by which a feature may be off: forward
 CHANGE, ERROR = 1e-3, 0.05
 
 
-def feature_floor(gram: Any) -> np.ndarray:
+def feature_floor(gram: Any) -> metrics.Values:
     r"""Return below what a smallest eigenvalue cannot be told from zero, because the features were rounded.
 
     A relative error r of every coordinate changes the features Z by E with :math:`\|E\|^2 \le r^2 \operatorname{tr} K`,

@@ -1,0 +1,1 @@
+"""The papers' experiments: settings, and claims that are judged from stored Datasets alone."""

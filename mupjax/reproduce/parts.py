@@ -1,0 +1,109 @@
+"""A study's parts: comparisons with settings of their own, each kept in its own folder and read back from there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mupjax import datasets, store
+from mupjax.compare import compare
+from mupjax.results import arguments_json
+from mupjax.task import Task
+
+MAIN = "main"  # the part whose results lie in the study's own folder
+
+
+class Part(NamedTuple):
+    """One comparison of a study.
+
+    name: also its folder's. title: in words. data: what `datasets.load` is given. settings: what `compare` is given.
+    change: what is done to the second training input, a name in CHANGES.
+    """
+
+    name: str
+    title: str
+    data: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    change: str = "none"
+
+
+CHANGES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "none": lambda first, second: second,
+    "duplicated": lambda first, second: first,
+    "opposite": lambda first, second: -first,
+    "correlated": lambda first, second: first + 0.1 * (second - first),
+}
+
+
+def run_part(
+    part: Part,
+    dataset: str,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    memory_gb: float = 8.0,
+    progress: bool = False,
+) -> Any:
+    """Return a part's Dataset, computed now or read where `out` holds it already.
+
+    Args:
+      part: what to compare.
+      dataset: 'digits', 'cifar10', ...
+      data_dir: where files are.
+      out: the study's folder; None keeps nothing.
+      memory_gb, progress: as in `compare`.
+
+    Returns:
+      What `compare` returns; with a test set also `test_error`.
+
+    Raises:
+      ValueError: as `compare`, and where `out` holds results of other arguments.
+    """
+    about = {"part": part.name, "dataset": dataset, "change": part.change, **part.data, **part.settings}
+    arguments = arguments_json(about)
+    folder = None if out is None else folder_of(part.name, out)
+    if folder and (finished := store.check_directory(folder, arguments)):
+        return store.read(finished)
+    if progress:
+        print(f"{part.name}: {part.title}")
+    task = task_of(part, dataset, data_dir)
+    data = compare(task, **part.settings, memory_gb=memory_gb, progress=progress)
+    if task.x_test is not None:
+        data = data.assign(test_error=_test_error(data, task))
+    data.attrs["arguments"] = arguments
+    if folder:
+        store.write(data, folder)
+    return data
+
+
+def folder_of(name: str, out: str | os.PathLike[str]) -> Path:
+    """Return the folder of a part: the study's own for the main one."""
+    return Path(out) if name == MAIN else Path(out) / name
+
+
+def task_of(part: Part, dataset: str, data_dir: str | os.PathLike[str] | None = None) -> Task:
+    """Return the part's task, its second training input changed."""
+    task = datasets.load(dataset, data_dir=data_dir, **part.data)
+    if part.change == "none":
+        return task
+    x = np.array(task.x_train)
+    x[1] = CHANGES[part.change](x[0], x[1])
+    return Task(x, task.y_train, task.x_test, task.y_test, task.loss)
+
+
+def _test_error(data: Any, task: Task) -> Any:
+    """The share of test inputs put into a wrong class at the last step: by the sign of one output, else the largest."""
+    f = data["predictions"].isel(step=-1, input=slice(task.num_train, None))
+    f = f.transpose("parametrization", "width", "seed", "input", "output").values
+    y = np.asarray(task.y_test)
+    if task.out_dim == 1:
+        wrong = (f[..., 0] > 0) != (y[:, 0] > 0)
+    else:
+        wrong = f.argmax(-1) != (y if y.ndim == 1 else y.argmax(-1))
+    error = np.where(np.isfinite(f).all((-2, -1)), wrong.mean(-1), np.nan)
+    attrs = {"units": "1", "long_name": "test error: share of inputs in a wrong class"}
+    return ("parametrization", "width", "seed"), error, attrs
