@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import os
 from pathlib import Path
 
@@ -32,15 +33,22 @@ def main() -> None:
         print(f"goal: {verdict.claim}: {verdict.bound} | figure: {verdict.ours:.3g}{error} | {verdict.verdict}")
     columns, rows = rich_features.test_errors(found)
     print(*("  ".join(row) for row in [columns, *rows]), sep="\n")
+    seconds = {name: int(data.attrs["seconds"]) for name, data in found.items()}
+    print(f"cost: {sum(seconds.values())} s on {len(os.sched_getaffinity(0))} cores, {seconds}")
     record = {
         "command": "make study-rich",
         "date": datetime.date.today().isoformat(),
         "dataset": dataset,
         "versions": versions(),
-        "verdicts": [verdict._asdict() for verdict in verdicts],
+        "verdicts": [{**verdict._asdict(), "ours": _plain(verdict.ours)} for verdict in verdicts],
         "test_errors": rows,
+        "seconds": seconds,
     }
     (HERE / "study_rich_verdicts.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 if __name__ == "__main__":

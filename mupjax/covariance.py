@@ -24,7 +24,7 @@ FIELDS = ("x", "dh", "zhat_forward", "zhat_backward")
 
 
 class Preservation(NamedTuple):
-    """Covariances of one direction over runs, all [S, S, L-1, G, G] float64; entry [s, t, m-1, i, j].
+    """Covariances of one direction over runs, [S, S, L-1, G, G] float64 if not said otherwise; entry [s, t, m-1, i, j].
 
     Every pair of (step, input) with two different members stands there twice; `pairs` counts it once.
 
@@ -34,6 +34,8 @@ class Preservation(NamedTuple):
       difference: empirical - predicted.
       stderr: of the difference, over runs.
       z: difference/stderr; 0 where the difference is exactly 0.
+      deviation: [R], how far one network is off, sqrt(sum difference^2 / sum predicted^2) of its own differences over
+        all pairs and matrices: order n^-1/2.
     """
 
     predicted: np.ndarray
@@ -41,6 +43,7 @@ class Preservation(NamedTuple):
     difference: np.ndarray
     stderr: np.ndarray
     z: np.ndarray
+    deviation: np.ndarray
 
 
 class CovariancePreservation(NamedTuple):
@@ -179,4 +182,6 @@ def _over_runs(predicted: np.ndarray, empirical: np.ndarray) -> Preservation:
     mean, stderr = difference.mean(0), difference.std(0, ddof=1) / len(difference) ** 0.5
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(mean == 0, 0.0, mean / stderr)
-    return Preservation(predicted.mean(0), empirical.mean(0), mean, stderr, z)
+    expected = predicted.mean(0)
+    deviation = np.sqrt(np.sum(difference**2, axis=tuple(range(1, 6))) / np.sum(expected**2))
+    return Preservation(expected, empirical.mean(0), mean, stderr, z, deviation)

@@ -53,7 +53,10 @@ def rich_features(
         judged.write(verdicts, out)
         for name, data in found.items():
             folder = folder_of(name, out)
-            page = report.write(data, folder, plots.save_all(data, folder), verdicts if name == MAIN else ())
+            pictures = plots.save_all(data, folder)
+            if name == MAIN:
+                pictures += plots.save_layers(data, folder)
+            page = report.write(data, folder, pictures, verdicts if name == MAIN else ())
             print(f"Report of {name}: {page}")
 
 

@@ -7,9 +7,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+from mupjax.covariance_study import cases
 from mupjax.files import write_whole
 from mupjax.plots.comparison import gram_heatmaps, loss_curves, metric_figure
 from mupjax.plots.coord_check import coordinate_check
+from mupjax.plots.covariance import covariance_preservation
+from mupjax.plots.layers import layers_figure
 from mupjax.plots.style import finite_widths
 from mupjax.plots.sweep import learning_rates
 from mupjax.plots.transfer import transfer
@@ -20,15 +23,18 @@ DPI = 150
 
 
 def kind_of(dataset: Any) -> str:
-    """Return what a Dataset is of: 'comparison', 'sweep' or 'coordinate check'."""
+    """Return what a Dataset is of: 'comparison', 'sweep', 'coordinate check' or 'covariance study'."""
     if "coordinate" in dataset:
         return "coordinate check"
+    if "deviation" in dataset:
+        return "covariance study"
     return "sweep" if "learning_rate" in dataset.dims else "comparison"
 
 
 def draw_all(dataset: Any) -> dict[str, Any]:
-    """Return every figure of a comparison, a sweep or a coordinate check by the name of its file."""
-    return {"comparison": _comparison, "sweep": _sweep, "coordinate check": _coord_check}[kind_of(dataset)](dataset)
+    """Return every figure of a Dataset of any kind by the name of its file."""
+    kinds = {"comparison": _comparison, "sweep": _sweep, "coordinate check": _coord_check, "covariance study": _study}
+    return kinds[kind_of(dataset)](dataset)
 
 
 def save_all(dataset: Any, out: str | os.PathLike[str]) -> list[Path]:
@@ -36,8 +42,12 @@ def save_all(dataset: Any, out: str | os.PathLike[str]) -> list[Path]:
 
     All are drawn before the first is written, and each is put in place whole.
     """
-    pictures = {name: png(figure) for name, figure in draw_all(dataset).items()}
-    return [write_whole(Path(out) / name, picture) for name, picture in pictures.items()]
+    return _save(draw_all(dataset), out)
+
+
+def save_layers(dataset: Any, out: str | os.PathLike[str]) -> list[Path]:
+    """Write a comparison's figures of every layer to the directory `out`, as `save_all` does."""
+    return _save({f"{metric}_layers.png": layers_figure(dataset, metric) for metric in METRICS}, out)
 
 
 def png(figure: Any) -> bytes:
@@ -45,6 +55,11 @@ def png(figure: Any) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _save(figures: dict[str, Any], out: str | os.PathLike[str]) -> list[Path]:
+    pictures = {name: png(figure) for name, figure in figures.items()}
+    return [write_whole(Path(out) / name, picture) for name, picture in pictures.items()]
 
 
 def _sweep(dataset: Any) -> dict[str, Any]:
@@ -66,3 +81,7 @@ def _comparison(dataset: Any) -> dict[str, Any]:
 
 def _coord_check(dataset: Any) -> dict[str, Any]:
     return {"coord_check.png": coordinate_check(dataset).flat[0].figure}
+
+
+def _study(dataset: Any) -> dict[str, Any]:
+    return {"covariance.png": covariance_preservation(cases(dataset)).flat[0].figure}

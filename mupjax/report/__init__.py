@@ -7,6 +7,7 @@ from mupjax.report.sweep_tables import format_sweep as format_sweep
 from mupjax.report.sweep_tables import format_verdicts as format_verdicts
 from mupjax.report.tables import Estimate as Estimate
 from mupjax.report.tables import Row as Row
+from mupjax.report.tables import format_covariance as format_covariance
 from mupjax.report.tables import format_table as format_table
 from mupjax.report.tables import format_width_study as format_width_study
 from mupjax.report.tables import summary as summary

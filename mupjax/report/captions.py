@@ -3,6 +3,10 @@
 _CHEN = "Chen et al. 2025, arXiv:2503.09565, Sec. 5"
 _YANG = "Yang &amp; Hu 2021, arXiv:2011.14522"
 _TRANSFER = "Yang et al. 2022, arXiv:2203.03466"
+_LAYERS = (
+    "Preactivations h above, activations x below; eigenvalues with the sampling factor divided out. Preactivations of "
+    "layer 1 start linear in the inputs, and are independent only where these are."
+)
 FIGURES = {
     "loss.png": (
         "Losses over SGD steps",
@@ -59,4 +63,13 @@ FIGURES = {
         "light lines are earlier steps. Level lines keep their size at any width; lines that rise blow up, and changes "
         f"that fall stop learning ({_YANG}; {_TRANSFER}, App. D.1).",
     ),
+    "covariance.png": (
+        "Covariances of Gaussian parts against those that theory predicts",
+        "Left: every pair of (step, input) at infinite width, beside theory's diagonal. Right: how far means over runs "
+        "are from it at every width, and, as dashes, how far they would be by chance (Chen et al. 2025, "
+        "arXiv:2503.09565).",
+    ),
+    "feature_change_layers.png": ("Feature change, every layer", _LAYERS),
+    "diversity_layers.png": ("Feature diversity, every layer", _LAYERS),
+    "space_time_layers.png": ("Space-time non-degeneracy, every layer", _LAYERS),
 }

@@ -11,7 +11,7 @@ import numpy as np
 
 from mupjax import plots
 from mupjax.report.sweep_tables import format_coord_check, format_sweep, format_verdicts
-from mupjax.report.tables import format_table, number
+from mupjax.report.tables import format_covariance, format_table, number
 from mupjax.verdicts import Verdict
 
 
@@ -39,8 +39,8 @@ class Content(NamedTuple):
 
 
 def content(dataset: Any) -> Content:
-    """Return what the page says of a comparison, a sweep or a coordinate check."""
-    kinds = {"comparison": _comparison, "sweep": _sweep, "coordinate check": _coord_check}
+    """Return what the page says of a Dataset of any kind."""
+    kinds = {"comparison": _comparison, "sweep": _sweep, "coordinate check": _coord_check, "covariance study": _study}
     return kinds[plots.kind_of(dataset)](dataset)
 
 
@@ -87,6 +87,17 @@ def _coord_check(dataset: Any) -> Content:
     what = f"{_joined(dataset['model'])} at widths {', '.join(f'{width:.0f}' for width in dataset['width'].values)}"
     table = Table("Summary", *format_coord_check(dataset), caption)
     return Content("Coordinate check", what, [table], _read("coord_check.html"))
+
+
+def _study(dataset: Any) -> Content:
+    caption = (
+        "Root mean square over pairs of (step, input): of one network's difference from the prediction, mean over "
+        "networks; of the difference of means over networks, and of its standard error. Relative to the prediction."
+    )
+    what = f"widths {_joined(dataset['width_label'])}"
+    last = [len(format_covariance(dataset)[1]) - 1 - k for k in range(dataset.sizes["direction"])]
+    table = Table("Summary", *format_covariance(dataset), caption, marked=last)
+    return Content("Covariance preservation of Gaussian parts", what, [table], _read("covariance.html"))
 
 
 def _joined(names: Any) -> str:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mupjax import seeds
+from mupjax.covariance import summarize
+from mupjax.covariance_study import cases
 
 _COLUMNS = {
     "train_loss": "train loss",
@@ -107,6 +109,19 @@ def format_width_study(dataset: Any) -> tuple[list[str], list[list[str]]]:
     slopes = [(float(dataset[f"slope_{kind}"]), float(dataset[f"slope_{kind}_stderr"])) for kind in ("run", "mean")]
     powers = [f"{slope:.3f} ± {stderr:.3f}" if np.isfinite(slope) else "–" for slope, stderr in slopes]
     rows.append(["fitted power", "", "", *powers])
+    return columns, rows
+
+
+def format_covariance(dataset: Any) -> tuple[list[str], list[list[str]]]:
+    """Return the table of a covariance study: a row for each width and direction, all hidden matrices together."""
+    columns = ["width", "direction", "networks", "one network", "mean", "mean's error", "largest |z|", "bound"]
+    rows = []
+    for width, found in cases(dataset).items():
+        short = summarize(found)
+        for row, (name, side) in enumerate((("forward", found.forward), ("backward", found.backward))):
+            rms = [float(np.sqrt(np.mean(values[row] ** 2))) for values in short[:2]]
+            values = [float(side.deviation.mean()), *rms, float(short.max_z[row].max()), short.bound]
+            rows.append([width, name, str(found.num_runs), *(number(value, 2) for value in values)])
     return columns, rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,17 +12,20 @@ import numpy as np
 
 from mupjax import datasets, store
 from mupjax.compare import compare
+from mupjax.covariance_study import covariance_study
 from mupjax.results import arguments_json
 from mupjax.task import Task
 
 MAIN = "main"  # the part whose results lie in the study's own folder
+WIDE = "wide"  # the same for few steps, at widths that main cannot reach
 
 
 class Part(NamedTuple):
     """One comparison of a study.
 
-    name: also its folder's. title: in words. data: what `datasets.load` is given. settings: what `compare` is given.
-    change: what is done to the second training input, a name in CHANGES.
+    name: also its folder's. title: in words. data: what `datasets.load` is given. settings: what `compare` is given, or
+    `covariance_study` where `kind` is 'covariance'. change: what is done to the second training input, a name in
+    CHANGES.
     """
 
     name: str
@@ -29,6 +33,7 @@ class Part(NamedTuple):
     data: Mapping[str, Any]
     settings: Mapping[str, Any]
     change: str = "none"
+    kind: str = "compare"
 
 
 CHANGES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
@@ -58,7 +63,8 @@ def run_part(
       memory_gb, progress: as in `compare`.
 
     Returns:
-      What `compare` returns; with a test set also `test_error`.
+      What `compare` or `covariance_study` returns; a comparison with the `targets` of its training inputs, and with
+      `test_error` where there is a test set.
 
     Raises:
       ValueError: as `compare`, and where `out` holds results of other arguments.
@@ -71,10 +77,14 @@ def run_part(
     if progress:
         print(f"{part.name}: {part.title}")
     task = task_of(part, dataset, data_dir)
-    data = compare(task, **part.settings, memory_gb=memory_gb, progress=progress)
+    start = time.perf_counter()
+    run = {"compare": compare, "covariance": covariance_study}[part.kind]
+    data = run(task, **part.settings, memory_gb=memory_gb, progress=progress)
+    if part.kind == "compare":
+        data = data.assign(targets=_targets(task))
     if task.x_test is not None:
         data = data.assign(test_error=_test_error(data, task))
-    data.attrs["arguments"] = arguments
+    data.attrs |= {"arguments": arguments, "seconds": round(time.perf_counter() - start)}
     if folder:
         store.write(data, folder)
     return data
@@ -93,6 +103,12 @@ def task_of(part: Part, dataset: str, data_dir: str | os.PathLike[str] | None = 
     x = np.array(task.x_train)
     x[1] = CHANGES[part.change](x[0], x[1])
     return Task(x, task.y_train, task.x_test, task.y_test, task.loss)
+
+
+def _targets(task: Task) -> Any:
+    y = np.asarray(task.y_train)
+    one_hot = y if y.ndim > 1 else np.eye(task.out_dim)[y]
+    return ("train_input", "output"), one_hot, {"units": "1", "long_name": "targets of the training inputs"}
 
 
 def _test_error(data: Any, task: Task) -> Any:
