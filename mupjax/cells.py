@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -158,7 +159,11 @@ def _refuse(memory_gb: float, need: float, what: str) -> None:
 
 def progress_bar(total: int, shown: bool, *, weighted: bool = False, initial: int = 0) -> Any:
     """A tqdm bar over cells; where they are weighted by their cost it shows shares and the time left alone."""
-    from tqdm.auto import tqdm
+    from tqdm import TqdmWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TqdmWarning)  # a notebook without widgets gets the bar of a terminal
+        from tqdm.auto import tqdm
 
     form = "{desc}{percentage:3.0f}%|{bar}| {elapsed}, {remaining} left" if weighted else None
     return tqdm(total=total, initial=initial, disable=not shown, unit="cell", bar_format=form)

@@ -39,7 +39,8 @@ def rich_features(
     from mupjax import plots, report
     from mupjax import verdicts as judged
     from mupjax.reproduce import rich_features as study
-    from mupjax.reproduce.parts import MAIN, folder_of
+    from mupjax.reproduce.parts import MAIN, WIDE, folder_of
+    from mupjax.reproduce.reading import across_widths
 
     chosen = _dataset(dataset, data_dir)
     found, verdicts = study.reproduce(
@@ -56,6 +57,8 @@ def rich_features(
             pictures = plots.save_all(data, folder)
             if name == MAIN:
                 pictures += plots.save_layers(data, folder)
+            if name == WIDE and MAIN in found:
+                pictures += plots.save_layers(across_widths(found[MAIN], data), folder)
             page = report.write(data, folder, pictures, verdicts if name == MAIN else ())
             print(f"Report of {name}: {page}")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from mupjax.plots.comparison import against_width
 from mupjax.plots.style import new_figure
+from mupjax.seeds import variable_name
 
 
 def layers_figure(dataset: Any, metric: str, *, figure: Any = None) -> Any:
@@ -29,8 +30,9 @@ def layers_figure(dataset: Any, metric: str, *, figure: Any = None) -> Any:
     for row, features in zip(axes, ("h", "x"), strict=True):
         for ax, layer in zip(row, layers, strict=True):
             against_width(dataset, metric, ax=ax, features=features, layer=layer, divide_sampling=divide, legend=False)
-            ax.set_ylabel(ax.get_ylabel() if layer == layers[0] else "")
-            ax.set_xlabel(ax.get_xlabel() if features == "x" else "")
+            ax.set(ylabel="", xlabel=ax.get_xlabel() if features == "x" else "")
+    words = dataset[variable_name(metric, "h")].attrs["long_name"].removesuffix(" of the preactivations h")
+    figure.supylabel(f"{words} (dimensionless)")
     labels: dict[str, Any] = {}
     for ax in axes.flat:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
