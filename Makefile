@@ -6,7 +6,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("3%d" % sys.version_info.mino
 PINS := $(wildcard requirements/py$(VERSION)-*.txt)
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install bench-main bench-limits bench-sweeps study-main study-limits study-sweeps study-rich clean
+.PHONY: demo test lint install bench-main bench-limits bench-sweeps bench-rich study-main study-limits study-sweeps study-rich clean
 
 demo: install
 	$(BIN)/mupjax compare --out results/demo
@@ -48,6 +48,9 @@ $(VENV)-bench/.installed: pyproject.toml $(PINS) requirements/bench.txt
 	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/bench.txt
 	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
+
+bench-rich: install
+	$(BIN)/python benchmarks/rich_features.py
 
 study-main: install
 	$(BIN)/python benchmarks/study_main.py

@@ -11,6 +11,7 @@ import json
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -21,6 +22,8 @@ RESULTS = HERE.parent / "results" / "study-rich"
 def main() -> None:
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     from mupjax.reproduce import rich_features
+    from mupjax.reproduce.parts import MAIN, WIDE
+    from mupjax.reproduce.reading import across_widths
     from mupjax.results import versions
 
     data_dir = os.environ.get("MUPJAX_DATA")
@@ -44,7 +47,24 @@ def main() -> None:
         "test_errors": rows,
         "seconds": seconds,
     }
+    _picture(across_widths(found[MAIN], found[WIDE]))
     (HERE / "study_rich_verdicts.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _picture(data: Any) -> None:
+    """The README's: three metrics of the last layer at widths 64 to 2^20 and at infinite width."""
+    from mupjax import plots
+    from mupjax.plots.style import new_figure
+
+    figure = new_figure(14, 4.2)
+    axes = figure.subplots(1, 3)
+    for ax, metric in zip(axes, ("feature_change", "diversity", "space_time"), strict=True):
+        plots.against_width(data, metric, ax=ax, legend=False)
+    labels = {}
+    for handle, label in zip(*axes[0].get_legend_handles_labels(), strict=True):
+        labels[label.split("\n")[0]] = handle
+    figure.legend(labels.values(), labels.keys(), loc="outside right upper", handlelength=3)
+    figure.savefig(HERE / "rich_features.png", dpi=90, metadata={"Software": None})
 
 
 def _plain(value: float) -> float | None:

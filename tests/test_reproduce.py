@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from mupjax import datasets
+from mupjax import datasets, plots
 from mupjax.reproduce import parts, rich_features
 from mupjax.reproduce.parts import Part, run_part, task_of
 from mupjax.reproduce.reading import across_widths
@@ -91,7 +91,7 @@ def test_corollary_reads_predictions_and_targets(main):
 def test_wider_networks_join_at_an_early_step(main):
     """Values, widths and the limit's row are those of their own Datasets; a fit's limit that is off is seen."""
     narrow, _ = main
-    wide = narrow.sel(gram_step=[0, 6]).isel(seed=slice(2), width=slice(2, None))
+    wide = narrow.sel(gram_step=[0, 6], step=slice(0, 6)).isel(seed=slice(2), width=slice(2, None))
     wide = wide.assign(feature_change_h=2 * wide.feature_change_h).assign_coords(width=[4096.0, np.inf])
     both = across_widths(narrow, wide)
     assert both.width.values.tolist() == [64.0, 256.0, 1024.0, 4096.0, np.inf]
@@ -101,6 +101,8 @@ def test_wider_networks_join_at_an_early_step(main):
     for width, factor in ((256.0, 1), (np.inf, 1)):
         np.testing.assert_array_equal(joined.sel(width=width), factor * early.sel(width=width).isel(seed=slice(2)))
     np.testing.assert_array_equal(joined.sel(width=4096.0), 2 * early.sel(width=1024.0).isel(seed=slice(2)))
+    assert both.step.values[-1] == 6
+    assert plots.layers_figure(both, "space_time").axes[-1].get_xlim()[1] > 4096
     assert both.feature_change_h_stderr.equals(narrow.feature_change_h_stderr.sel(gram_step=[0, 6]))
 
 

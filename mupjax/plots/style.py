@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -38,18 +39,24 @@ def boxed_note(ax: Any, lines: list[str], place: tuple[float, float], **alignmen
         ax.text(*place, "\n".join(lines), transform=ax.transAxes, fontsize="small", bbox=box, zorder=4, **alignment)
 
 
+_LINE, _LETTER = 0.3, 0.09  # inches that a line and a letter of a tick's label take
+
+
 def width_ticks(ax: Any, sizes: np.ndarray, names: Any) -> None:
     """Label the axis at ascending widths: one label for widths of equal size, none where there is no room."""
     labels: dict[float, str] = {}
     span = sizes[-1] / sizes[0]
+    columns = ax.get_gridspec().ncols if ax.get_subplotspec() else 1
+    inches = 0.7 * ax.figure.get_figwidth() / columns / max(np.log(span), 1e-9)  # of a factor e, about
     for size, name in zip(sizes, map(plain_text, names), strict=True):
         if size in labels:
             labels[size] += f"\n{name}"
-        elif not labels or size / max(labels) > span**0.08:
+        elif not labels or inches * np.log(size / max(labels)) > _LINE:
             labels[size] = name
-    gaps = np.diff(np.log(list(labels)))
-    crowded = max(map(len, labels.values())) > 6 or (gaps < 0.12 * np.log(span)).any()
-    turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+    gaps = inches * np.diff(np.log(list(labels)))
+    letters = [max(map(len, label.split("\n"))) for label in labels.values()]
+    needed = [_LETTER * (1 + (one + other) / 2) for one, other in pairwise(letters)]
+    turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if (gaps < needed).any() else {}
     ax.set_xticks(list(labels), list(labels.values()), **turned)
     ax.set_xticks([], minor=True)
     margin = span**0.05 if span > 1 else 2.0

@@ -33,7 +33,7 @@ def limit_runs(data: Any) -> int:
 
 
 def across_widths(narrow: Any, wide: Any) -> Any:
-    """Return the metrics of two comparisons of the same runs as one Dataset, up to the last Gram step of `wide`.
+    """Return metrics and losses of two comparisons of the same runs as one Dataset, up to the last step of `wide`.
 
     Args:
       narrow: measured at the Gram steps of `wide` among others; the limit's row is its own.
@@ -41,11 +41,14 @@ def across_widths(narrow: Any, wide: Any) -> Any:
     """
     import xarray as xr
 
-    metrics = [name for name in narrow if name.startswith(("feature_change", "diversity", "space_time"))]
+    metrics = [n for n in narrow if n.startswith(("feature_change", "diversity", "space_time", "train_loss"))]
+    steps = np.intersect1d(narrow["step"].values, wide["step"].values)
     names = ["limit", "learning_rate", "classification"]
     parts, seeds = [], min(narrow.sizes["seed"], wide.sizes["seed"])
     for data, rows in ((narrow, np.isfinite), (wide, np.isfinite), (narrow, np.isinf)):
-        part = data[metrics].sel(gram_step=wide["gram_step"].values).isel(seed=slice(seeds)).drop_vars(names)
+        part = (
+            data[metrics].sel(step=steps, gram_step=wide["gram_step"].values).isel(seed=slice(seeds)).drop_vars(names)
+        )
         parts.append(part.isel(width=rows(part["width"].values)))
     joined = xr.concat(parts, "width", data_vars="minimal", coords="minimal", compat="override", join="exact")
     return joined.assign_coords({name: narrow[name] for name in names})
