@@ -24,6 +24,12 @@ def test_readme_example_runs(block, tmp_path, monkeypatch):
     exec(compile(block, "README.md", "exec"), {})
 
 
+def test_what_readme_links_to_is_there():
+    names = re.findall(r"\]\((?!https?:)([^)]+)\)", README.read_text())
+    assert names
+    assert not [name for name in names if not (README.parent / name).exists()]
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name):
     module = importlib.import_module(name)
