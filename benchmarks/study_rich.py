@@ -21,21 +21,21 @@ RESULTS = HERE.parent / "results" / "study-rich"
 
 def main() -> None:
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-    from mupjax.reproduce import rich_features
-    from mupjax.reproduce.parts import MAIN, WIDE
+    from mupjax.reproduce import rich_features, tables
+    from mupjax.reproduce.parts import MAIN, WIDE, cifar10_or_digits
     from mupjax.reproduce.reading import across_widths
     from mupjax.results import versions
 
     data_dir = os.environ.get("MUPJAX_DATA")
-    has_cifar = data_dir is not None and (Path(data_dir) / "cifar-10-batches-bin").is_dir()
-    dataset = "cifar10" if has_cifar else "digits"
+    dataset, _ = cifar10_or_digits(data_dir)
     common = {"data_dir": data_dir, "out": RESULTS, "memory_gb": 20.0, "progress": True}
     found, verdicts = rich_features.reproduce(dataset, **common)
     for verdict in verdicts:
         error = "" if verdict.stderr is None else f" +- {verdict.stderr:.2g}"
         print(f"goal: {verdict.claim}: {verdict.bound} | figure: {verdict.ours:.3g}{error} | {verdict.verdict}")
-    columns, rows = rich_features.test_errors(found)
-    print(*("  ".join(row) for row in [columns, *rows]), sep="\n")
+    side_by_side, test_errors = tables.side_by_side(found), tables.test_errors(found)
+    for columns, rows in (side_by_side, test_errors):
+        print(*("  ".join(row) for row in [columns, *rows]), sep="\n")
     seconds = {name: int(data.attrs["seconds"]) for name, data in found.items()}
     print(f"cost: {sum(seconds.values())} s on {len(os.sched_getaffinity(0))} cores, {seconds}")
     record = {
@@ -44,7 +44,8 @@ def main() -> None:
         "dataset": dataset,
         "versions": versions(),
         "verdicts": [{**verdict._asdict(), "ours": _plain(verdict.ours)} for verdict in verdicts],
-        "test_errors": rows,
+        "side_by_side": side_by_side,
+        "test_errors": test_errors,
         "seconds": seconds,
     }
     _picture(across_widths(found[MAIN], found[WIDE]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -39,17 +38,21 @@ def rich_features(
     from mupjax import plots, report
     from mupjax import verdicts as judged
     from mupjax.reproduce import rich_features as study
-    from mupjax.reproduce.parts import MAIN, WIDE, folder_of
+    from mupjax.reproduce import tables
+    from mupjax.reproduce.parts import MAIN, WIDE, cifar10_or_digits, folder_of
     from mupjax.reproduce.reading import across_widths
 
-    chosen = _dataset(dataset, data_dir)
+    if dataset == "auto":
+        dataset, why = cifar10_or_digits(data_dir)
+        if dataset == "digits":
+            print(f"{why} Running on the embedded digits; --dataset cifar10 fetches CIFAR-10.")
     found, verdicts = study.reproduce(
-        chosen, quick=quick, names=names, data_dir=data_dir, out=out, memory_gb=memory_gb, progress=True
+        dataset, quick=quick, names=names, data_dir=data_dir, out=out, memory_gb=memory_gb, progress=True
     )
     running.print_table(*report.format_verdicts(verdicts))
-    columns, rows = study.test_errors(found)
-    if rows:
-        running.print_table(columns, rows)
+    for table in (tables.side_by_side(found), tables.test_errors(found)):
+        if table[1]:
+            running.print_table(*table)
     if out:
         judged.write(verdicts, out)
         for name, data in found.items():
@@ -59,21 +62,7 @@ def rich_features(
                 pictures += plots.save_layers(data, folder)
             if name == WIDE and MAIN in found:
                 pictures += plots.save_layers(across_widths(found[MAIN], data), folder)
-            page = report.write(data, folder, pictures, verdicts if name == MAIN else ())
+            if name == "linearized" and "test" in found:
+                pictures.append(plots.save_three_lines(found["test"], data, folder))
+            page = report.write(data, folder, pictures, verdicts if name == next(iter(found)) else ())
             print(f"Report of {name}: {page}")
-
-
-def _dataset(dataset: str, data_dir: Path | None) -> str:
-    """'auto' is CIFAR-10 where its files are at hand, and else the embedded digits, which is said."""
-    if dataset != "auto":
-        return dataset
-    from mupjax import datasets
-
-    if data_dir is not None:
-        try:
-            datasets.load("cifar10", classes=(0, 1), train_size=2, test_size=None, data_dir=data_dir)
-            return "cifar10"
-        except FileNotFoundError as missing:
-            print(f"No CIFAR-10, as in the paper: {missing}")
-    print("Running on the embedded digits; --dataset cifar10 fetches CIFAR-10, --data-dir says where it is.")
-    return "digits"

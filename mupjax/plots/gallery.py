@@ -15,6 +15,7 @@ from mupjax.plots.covariance import covariance_preservation
 from mupjax.plots.layers import layers_figure
 from mupjax.plots.style import finite_widths
 from mupjax.plots.sweep import learning_rates
+from mupjax.plots.three_lines import three_lines
 from mupjax.plots.transfer import transfer
 from mupjax.plots.width_study import distance_from_limit
 from mupjax.seeds import METRICS
@@ -55,6 +56,11 @@ def png(figure: Any) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def save_three_lines(networks: Any, linearized: Any, out: str | os.PathLike[str]) -> Path:
+    """Write the figure of networks, first-order models and limits to the directory `out`."""
+    return _save({"three_lines.png": three_lines(networks, linearized).flat[0].figure}, out)[0]
 
 
 def _save(figures: dict[str, Any], out: str | os.PathLike[str]) -> list[Path]:

@@ -69,6 +69,11 @@ FIGURES = {
         "are from it at every width, and, as dashes, how far they would be by chance (Chen et al. 2025, "
         "arXiv:2503.09565).",
     ),
+    "three_lines.png": (
+        "Networks, first-order models and limits",
+        "Where solid and dash-dotted lines part, features moved; where dash-dotted and dashed ones do, the kernel at "
+        "the start is not yet the limit's. A feature-learning limit is the network's, not its first-order model's.",
+    ),
     "feature_change_layers.png": ("Feature change, every layer", _LAYERS),
     "diversity_layers.png": ("Feature diversity, every layer", _LAYERS),
     "space_time_layers.png": ("Space-time non-degeneracy, every layer", _LAYERS),

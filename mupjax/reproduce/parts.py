@@ -69,11 +69,8 @@ def run_part(
     Raises:
       ValueError: as `compare`, and where `out` holds results of other arguments.
     """
-    about = {"part": part.name, "dataset": dataset, "change": part.change, **part.data, **part.settings}
-    arguments = arguments_json(about)
-    folder = None if out is None else folder_of(part.name, out)
-    if folder and (finished := store.check_directory(folder, arguments)):
-        return store.read(finished)
+    if out is not None and (kept := finished(part, dataset, out)) is not None:
+        return kept
     if progress:
         print(f"{part.name}: {part.title}")
     task = task_of(part, dataset, data_dir)
@@ -84,10 +81,32 @@ def run_part(
         data = data.assign(targets=_targets(task))
     if task.x_test is not None:
         data = data.assign(test_error=_test_error(data, task))
-    data.attrs |= {"arguments": arguments, "seconds": round(time.perf_counter() - start)}
-    if folder:
-        store.write(data, folder)
+    data.attrs |= {"arguments": _arguments(part, dataset), "seconds": round(time.perf_counter() - start)}
+    if out is not None:
+        store.write(data, folder_of(part.name, out))
     return data
+
+
+def finished(part: Part, dataset: str, out: str | os.PathLike[str]) -> Any:
+    """Return a part's Dataset where `out` holds it, else None. ValueError where it holds one of other arguments."""
+    place = store.check_directory(folder_of(part.name, out), _arguments(part, dataset))
+    return store.read(place) if place else None
+
+
+def cifar10_or_digits(data_dir: str | os.PathLike[str] | None) -> tuple[str, str]:
+    """Return 'cifar10', as in the paper, where its files are at hand, else 'digits'; and why, in words."""
+    if data_dir is None:
+        return "digits", "No directory of CIFAR-10's files was given."
+    try:
+        datasets.load("cifar10", classes=(0, 1), train_size=2, test_size=None, data_dir=data_dir)
+    except FileNotFoundError as missing:
+        return "digits", f"No CIFAR-10, as in the paper: {missing}"
+    return "cifar10", f"CIFAR-10 is in {data_dir}."
+
+
+def _arguments(part: Part, dataset: str) -> str:
+    about = {"part": part.name, "dataset": dataset, "change": part.change, **part.data, **part.settings}
+    return arguments_json(about)
 
 
 def folder_of(name: str, out: str | os.PathLike[str]) -> Path:

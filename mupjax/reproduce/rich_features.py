@@ -10,12 +10,11 @@ Assumption 4.1, test errors and first-order models. The paper shows its results 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from mupjax.reproduce.parts import MAIN, WIDE, Part, run_part
+from mupjax.reproduce.hypotheses import hypotheses
+from mupjax.reproduce.parts import MAIN, WIDE, Part, finished, run_part, task_of
 from mupjax.reproduce.rich_claims import judge
 from mupjax.verdicts import Verdict
 
@@ -26,7 +25,10 @@ _QUICK = {"seeds": 5, "steps": 80, "centred": False, "particles": 512, "limit_ru
 
 
 def parts(quick: bool = False) -> list[Part]:
-    """Return the study's parts. quick: the same questions with fewer widths, seeds and steps, in under three minutes.
+    """Return the study's parts.
+
+    Args:
+      quick: fewer widths, seeds, steps and depths, too few for some claims, which then are 'not shown'.
 
     Example:
       >>> [part.name for part in parts()][:4]
@@ -81,33 +83,22 @@ def reproduce(
       data_dir, out, memory_gb, progress: as in `parts.run_part`. Finished parts are kept: the same call goes on.
 
     Returns:
-      {part: Dataset}, and the verdicts on the claims of these parts.
+      {part: Dataset}, those that `out` holds already among them, and the verdicts on their claims, the hypotheses'
+      first.
 
     Raises:
       ValueError: for an unknown part, and as `run_part`.
     """
-    chosen = parts(quick)
-    known = [part.name for part in chosen]
-    if unknown := [name for name in names or () if name not in known]:
-        raise ValueError(f"Expected `parts` to be drawn from {', '.join(known)}, got {unknown[0]!r}.")
+    every = {part.name: part for part in parts(quick)}
+    if unknown := [name for name in names or () if name not in every]:
+        raise ValueError(f"Expected `parts` to be drawn from {', '.join(every)}, got {unknown[0]!r}.")
     common: dict[str, Any] = {"data_dir": data_dir, "out": out, "memory_gb": memory_gb, "progress": progress}
-    found = {part.name: run_part(part, dataset, **common) for part in chosen if names is None or part.name in names}
-    return found, judge(found)
-
-
-def test_errors(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Return test errors as plain text, mean ± standard error over seeds; the paper claims nothing of them."""
-    rows = []
-    for part, kind in (("test", "network"), ("linearized", "first-order model")):
-        if part not in found:
-            continue
-        data = found[part]
-        for name in map(str, data["parametrization"].values):
-            for width, label in zip(data["width"].values, data["width_label"].values, strict=True):
-                errors = data["test_error"].sel(parametrization=name, width=width).values
-                if np.isfinite(errors).all() and not (np.isinf(width) and part == "linearized"):
-                    spread = f" ± {errors.std(ddof=1) / len(errors) ** 0.5:.3f}" if np.isfinite(width) else ""
-                    rows.append(
-                        [name, "limit" if np.isinf(width) else kind, str(label), f"{errors.mean():.3f}{spread}"]
-                    )
-    return ["parametrization", "what", "width", "test error"], rows
+    found, assumed = {}, []
+    for name, part in every.items():
+        if names is None or name in names:
+            found[name] = run_part(part, dataset, **common)
+        elif out is not None and (kept := finished(part, dataset, out)) is not None:
+            found[name] = kept
+        if name in found and (name in (MAIN, "relu") or part.change != "none"):
+            assumed += hypotheses(part, task_of(part, dataset, data_dir))
+    return found, [*assumed, *judge(found)]

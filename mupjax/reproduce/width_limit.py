@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mupjax.reproduce.reading import finite, infinite
-from mupjax.verdicts import CONTRADICTED, NOT_SHOWN, REPRODUCED, Verdict
+from mupjax.verdicts import NOT_SHOWN, Verdict, settle
 
 FEWEST = 5  # widths that a fit rests on
 LEAST_FACTOR = 0.25  # widths whose sampling factor is smaller have no part in a fit
@@ -81,9 +81,13 @@ def convergence(data: Any) -> list[Verdict]:
         variable = f"space_time_lambda_min_{features}"
         widths, values = finite(data, variable, "mup", layer)
         taken = data["space_time_sampling_factor"].values[np.isfinite(data["width"].values)] >= LEAST_FACTOR
+        where, limit = f"{features} of layer {layer}, step {step}", infinite(data, variable, layer)
         if taken.sum() >= FEWEST:
-            limit = infinite(data, variable, layer)
-            verdicts += _verdicts(widths[taken], values[taken], limit, f"{features} of layer {layer}, step {step}")
+            verdicts += _verdicts(widths[taken], values[taken], limit, where)
+        else:
+            claim = f"mup: joint smallest eigenvalue comes to a limit from below as width^-p: p, {where}"
+            bound = f"{FEWEST} widths whose sampling factor is at least {LEAST_FACTOR:g}; there are {taken.sum()}"
+            verdicts.append(Verdict(claim, None, np.nan, None, values.shape[1], bound, NOT_SHOWN))
     return verdicts
 
 
@@ -100,11 +104,14 @@ def widest_network(data: Any) -> Verdict:
 
 
 def _verdicts(widths: np.ndarray, values: np.ndarray, limit: tuple[float, float], where: str) -> list[Verdict]:
+    from scipy import stats
+
     fit, seeds = fit_approach(widths, values), values.shape[1]
     span = f"widths {widths[0]:.0f} to {widths[-1]:.0f}, {where}"
     claim = f"mup: joint smallest eigenvalue comes to a limit from below as width^-p: p of {span}"
-    clear, gone = fit.power > 2 * fit.power_stderr, fit.power < -2 * fit.power_stderr
-    rate = Verdict(claim, None, fit.power, fit.power_stderr, seeds, "> 0 by two standard errors", _word(clear, gone))
+    half_width = float(stats.t.ppf(0.975, len(widths) - 3)) * fit.power_stderr
+    word = settle(fit.power - half_width > 0, fit.power + half_width < 0)
+    rate = Verdict(claim, None, fit.power, fit.power_stderr, seeds, "> 0 with its 95 % interval", word)
     ratio = fit.limit / limit[0]
     error = float(np.hypot(fit.limit_stderr, limit[1] * ratio) / limit[0])
     claim = f"mup: this limit over the infinite-width value: {span}"
@@ -112,11 +119,7 @@ def _verdicts(widths: np.ndarray, values: np.ndarray, limit: tuple[float, float]
 
 
 def _ratio(claim: str, ratio: float, error: float, seeds: int) -> Verdict:
-    away = abs(ratio - 1)
-    word = _word(away <= WITHIN + SIGMAS * error and error <= WITHIN, away > WITHIN + SIGMAS * error)
-    bound = f"1 ± {WITHIN:g} and {SIGMAS:g} standard errors, these at most {WITHIN:g}"
+    away, three = abs(ratio - 1), SIGMAS * error
+    word = settle(away <= WITHIN and three <= WITHIN, away - three > WITHIN)
+    bound = f"1 ± {WITHIN:g}, and {SIGMAS:g} standard errors no larger"
     return Verdict(claim, 1.0, ratio, error, seeds, bound, word)
-
-
-def _word(met: bool, refuted: bool) -> str:
-    return REPRODUCED if met else CONTRADICTED if refuted else NOT_SHOWN

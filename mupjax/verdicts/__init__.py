@@ -5,6 +5,7 @@ from mupjax.verdicts.record import NOT_SHOWN as NOT_SHOWN
 from mupjax.verdicts.record import REPRODUCED as REPRODUCED
 from mupjax.verdicts.record import VERDICTS as VERDICTS
 from mupjax.verdicts.record import Verdict as Verdict
+from mupjax.verdicts.record import settle as settle
 from mupjax.verdicts.record import write as write
 from mupjax.verdicts.slopes import Slope as Slope
 from mupjax.verdicts.slopes import fit_slope as fit_slope

@@ -34,6 +34,11 @@ class Verdict(NamedTuple):
     verdict: str
 
 
+def settle(met: bool, refuted: bool) -> str:
+    """Return the word for a claim that is met, refuted, or neither."""
+    return REPRODUCED if met else CONTRADICTED if refuted else NOT_SHOWN
+
+
 def write(verdicts: Sequence[Verdict], out: str | os.PathLike[str]) -> Path:
     """Write verdicts.json, a list of verdicts as JSON objects, to the directory `out`: whole or not at all."""
     rows = [{name: _plain(value) for name, value in verdict._asdict().items()} for verdict in verdicts]

@@ -19,14 +19,14 @@ from mupjax.dynamics.feature_limit import FeatureInfo
 from mupjax.jackknife import jackknife
 from mupjax.task import Task
 from mupjax.trajectory import Trajectory
-from mupjax.verdicts.record import CONTRADICTED, NOT_SHOWN, REPRODUCED, Verdict
+from mupjax.verdicts.record import NOT_SHOWN, REPRODUCED, Verdict, settle
 
 SIGMAS = 5.0  # standard errors that a smallest eigenvalue must exceed
 _ROUNDING = 16  # units in the last place by which a feature may be off: forward passes sum with a few
 CHANGE, ERROR = 1e-3, 0.05
 
 
-def feature_floor(gram: Any) -> metrics.Values:
+def feature_floor(gram: Any, dtype: Any = None) -> metrics.Values:
     r"""Return below what a smallest eigenvalue cannot be told from zero, because the features were rounded.
 
     A relative error r of every coordinate changes the features Z by E with :math:`\|E\|^2 \le r^2 \operatorname{tr} K`,
@@ -35,11 +35,12 @@ def feature_floor(gram: Any) -> metrics.Values:
 
     Args:
       gram: [..., N, N].
+      dtype: of the features; by default that of this program.
 
     Returns:
       [...].
     """
-    eps = _ROUNDING * float(np.finfo(jax.dtypes.canonicalize_dtype(float)).eps)
+    eps = _ROUNDING * float(np.finfo(jax.dtypes.canonicalize_dtype(float) if dtype is None else dtype).eps)
     return eps**2 * np.trace(np.asarray(gram, np.float64), axis1=-2, axis2=-1)
 
 
@@ -96,14 +97,14 @@ def corollary_4_6(task: Task, run: Trajectory, *, change: float = CHANGE, error:
     what the first one did. This change is :math:`\|\sum_i \chi_i x^L_i\|` over the training set, from Grams alone; the
     corollary's proof uses the readout alone. The second verdict is 'not shown' where they have not stopped: the
     corollary promises neither that they stop nor how fast. Where they have, it is 'reproduced' if the root mean square
-    of :math:`\chi` is at most `error` times its start, and else 'contradicted' if the features x^L are dependent (some
-    errors then cannot be seen by any readout) or 'not shown' if they are independent, as what is left then lies in
+    of :math:`\chi` is at most `error` times its start, and else 'not shown': either the features x^L cannot be told
+    from dependent ones, which some errors hide behind, and the corollary does not apply; or what is left lies in
     directions of small eigenvalues that go on changing.
 
     Args:
       task: what was trained on, by SGD without momentum, full batch or not.
       run: any dynamics' Trajectory, with a runs axis or without, that has x_gram of all training inputs, and
-        predictions, at the first and the last step. Runs are judged one by one; the worst one counts.
+        predictions, at the first and the last step. Runs are judged one by one; the worst one counts and is shown.
       change: how small the change of the weights must be.
       error: how small the error signals must be.
 
@@ -137,15 +138,14 @@ def corollary_4_6(task: Task, run: Trajectory, *, change: float = CHANGE, error:
     second = "where weights stop changing, error signals vanish (Corollary 4.6; it promises neither that they stop nor"
     second += " a rate): rms chi over its start"
     independent = bool((metrics.diversity(gram[:, 1]).value > feature_floor(gram[:, 1])).all())
-    word = NOT_SHOWN
-    if stopped and (left <= error).all():
-        word = REPRODUCED
-    elif stopped and not independent:
-        word = CONTRADICTED
+    word = settle(stopped and bool((left <= error).all()), False)
     bound = f"<= {error:g} where the weights have stopped"
+    if not independent:
+        bound += "; features cannot be told from dependent ones: it does not apply"
+    runs = len(chi)
     return [
-        Verdict(first, None, *_over_runs(moving), f"<= {change:g}", REPRODUCED if stopped else NOT_SHOWN),
-        Verdict(second, None, *_over_runs(left), bound + ("" if independent else "; features are dependent"), word),
+        Verdict(first, None, float(moving.max()), None, runs, f"<= {change:g}", settle(stopped, False)),
+        Verdict(second, None, float(left.max()), None, runs, bound, word),
     ]
 
 
@@ -153,12 +153,6 @@ def _error_signals(task: Task, f: np.ndarray) -> np.ndarray:
     """dloss_i/df_i of predictions [2, N, C]."""
     of = jax.grad(lambda f: loss_per_sample(task.loss, f, task.y_train).sum())
     return np.asarray(jax.vmap(of)(jax.numpy.asarray(f, task.x_train.dtype)), np.float64)
-
-
-def _over_runs(values: np.ndarray) -> tuple[float, float | None, int]:
-    """Mean, standard error and number of runs."""
-    count = len(values)
-    return float(values.mean()), float(values.std(ddof=1)) / count**0.5 if count > 1 else None, count
 
 
 def _smallest(run: Trajectory, name: str) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, int]:
