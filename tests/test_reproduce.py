@@ -68,8 +68,10 @@ def test_a_changed_dataset_flips_the_verdicts(main):
     start = "infinite width, x of layer 3: initial and last"
     assert (word(found, start), word(frozen, start)) == (REPRODUCED, NOT_SHOWN)
     start = "mup: initial and last x stay independent"
-    nothing = found.assign(space_time_lambda_min_x=found.space_time_lambda_min_x * 0 + 2e-13)
+    joint = "space_time_lambda_min_x"
+    nothing = found.assign({joint: found[joint] * 0 + 2e-13, f"{joint}_stderr": found[f"{joint}_stderr"] * 0})
     assert word(nothing, start) == NOT_SHOWN  # a ratio of one, of nothing
+    assert word(nothing.assign({joint: nothing[joint] + 1e-3}), start) == REPRODUCED
     halved = found.assign(space_time_lambda_min_x=found.space_time_lambda_min_x.where(~np.isfinite(found.width), 1.0))
     assert word(found, start) != CONTRADICTED
     assert word(halved, start) == CONTRADICTED

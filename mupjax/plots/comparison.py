@@ -168,6 +168,8 @@ def gram_heatmaps(dataset: Any, *, figure: Any = None, features: str = "h", laye
             ax.set_title(f"{plain_text(name, 30)}\n{at}", fontsize="medium")
             if np.isfinite(gram.values).all():
                 images.append(ax.imshow(gram.values, cmap="cividis", interpolation="nearest"))
+                ax.xaxis.get_major_locator().set_params(integer=True)
+                ax.yaxis.get_major_locator().set_params(integer=True)
                 ax.set(xlabel="input" if row == len(names) - 1 else "", ylabel="input" if ax is axes[row, 0] else "")
             else:
                 note = textwrap.fill(plain_text(words[row] if column in infinite else "diverged", 60), 18)
