@@ -22,12 +22,12 @@ RESULTS = HERE.parent / "results" / "study-rich"
 def main() -> None:
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     from mupjax.reproduce import rich_features, tables
-    from mupjax.reproduce.parts import MAIN, WIDE, cifar10_or_digits
+    from mupjax.reproduce.parts import MAIN, WIDE, papers_or_digits
     from mupjax.reproduce.reading import across_widths
     from mupjax.results import versions
 
     data_dir = os.environ.get("MUPJAX_DATA")
-    dataset, _ = cifar10_or_digits(data_dir)
+    dataset, _ = papers_or_digits(("cifar10",), data_dir)
     common = {"data_dir": data_dir, "out": RESULTS, "memory_gb": 20.0, "progress": True}
     found, verdicts = rich_features.reproduce(dataset, **common)
     for verdict in verdicts:

@@ -10,6 +10,8 @@ from mupjax import parametrization as parametrization
 from mupjax import transfer as transfer
 from mupjax import verdicts as verdicts
 from mupjax.activations import Activation as Activation
+from mupjax.calibration import InitialRates as InitialRates
+from mupjax.calibration import calibrate_initial_rates as calibrate_initial_rates
 from mupjax.classification import Classification as Classification
 from mupjax.classification import classify as classify
 from mupjax.compare import compare as compare
@@ -26,7 +28,12 @@ from mupjax.optim import scale_by_parametrization as scale_by_parametrization
 from mupjax.optim import sgd as sgd
 from mupjax.parametrization import Parametrization as Parametrization
 from mupjax.parametrization import ParamScaling as ParamScaling
+from mupjax.parametrization import hp as hp
+from mupjax.parametrization import hpz as hpz
 from mupjax.parametrization import ip as ip
+from mupjax.parametrization import ip_bias as ip_bias
+from mupjax.parametrization import ip_llr as ip_llr
+from mupjax.parametrization import ip_non_centered as ip_non_centered
 from mupjax.parametrization import mup as mup
 from mupjax.parametrization import ntp as ntp
 from mupjax.parametrization import sp as sp

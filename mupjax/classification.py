@@ -5,7 +5,12 @@ sizes that Tensor Programs IV (Yang & Hu 2021, arXiv:2011.14522) derives for ran
 
 - a fresh Gaussian matrix times a vector of independent coordinates of size s: :math:`n^{1/2 - v} s`;
 - a gradient outer product times a vector it is aligned with: :math:`n` times the product of the coordinates' sizes;
-- the readout times a change of features: aligned, :math:`n^{1 - v} s`.
+- the readout times a change of features: aligned, :math:`n^{1 - v} s`;
+- weights of non-zero mean times a vector: :math:`n^{1 - v}` times the size of its average over coordinates.
+
+Features of two steps are aligned where both still hold their initial part. Where the first step drowns it (`ip_llr`,
+`hp`) they are as aligned as their averages over coordinates make them: fully, unless phi is odd or seen near 0 alone,
+where it is linear.
 
 Two steps, since a readout that starts smaller than its updates lets the features move only in the second.
 """
@@ -16,6 +21,8 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from mupjax import activations
 from mupjax.activations import Activation
@@ -23,6 +30,7 @@ from mupjax.parametrization import Parametrization
 
 Kind = Literal["feature", "kernel", "trivial", "unstable"]
 _TOLERANCE = 1e-9
+_NEVER = float("-inf")
 
 
 class Exponents(NamedTuple):
@@ -72,7 +80,7 @@ def classify(
       activation: a name, an Activation or a function; phi(0) and the degree of homogeneity enter.
 
     Raises:
-      ValueError: for a depth below 1 or an unknown activation.
+      ValueError: for a depth below 1 or another than the parametrization was made for, or an unknown activation.
 
     Example:
       >>> from mupjax.parametrization import ip, mup
@@ -81,6 +89,7 @@ def classify(
     """
     if depth < 1:
         raise ValueError(f"Expected `depth` to be a positive int, got depth={depth}.")
+    parametrization.check_depth(depth)
     exponents = _propagate(parametrization, depth, activations.get(activation))
     return Classification(_kind(exponents), _tp4_r(parametrization, depth), exponents)
 
@@ -97,65 +106,192 @@ def _kind(exponents: Exponents) -> Kind:
 
 def _tp4_r(parametrization: Parametrization, depth: int) -> float | None:
     v, e = parametrization.v, parametrization.e
+    if parametrization.c_first is not None or parametrization.b_later is not None or any(parametrization.mean):
+        return None
     if abs(v.input) > _TOLERANCE or (depth > 1 and abs(v.hidden - 0.5) > _TOLERANCE):
         return None
     slowest = min([e.input + 1] + [e.hidden] * (depth > 1))
     return min(v.output, e.output) - 1 + slowest
 
 
+class _Phi:
+    """What an activation does to sizes of coordinates."""
+
+    def __init__(self, activation: Activation):
+        x = np.linspace(0.1, 3, 30, dtype=np.float32)
+        with jax.ensure_compile_time_eval():
+            plus, minus = (np.asarray(activation.phi(jnp.asarray(points)), np.float64) for points in (x, -x))
+        self.degree = activation.degree
+        self.constant = self.degree is None and abs(activation.at_zero()) > _TOLERANCE
+        self._odd = bool(np.allclose(plus, -minus, rtol=0, atol=1e-5 * np.abs(plus).max()))
+
+    def of(self, h: float) -> float:
+        """Size of phi(h): near 0 a smooth phi is phi(0) + phi'(0) h."""
+        return max(h, 0.0) if self.constant else (1 if self.degree is None else self.degree) * h
+
+    def derivative(self, h: float) -> float:
+        return 0.0 if self.degree is None else (self.degree - 1) * h
+
+    def is_odd(self, h: float) -> bool:
+        return self._odd or (self.degree is None and not self.constant and h < -_TOLERANCE)
+
+
+class _Pass(NamedTuple):
+    """Sizes in a forward and backward pass, by layer.
+
+    x: of the inputs and the L layers. h, dh: of the L layers. initial: of what the initial weights give h. f: of the
+    outputs. average_x, average_dh: of averages over coordinates. late: of what updates after the first give h.
+    """
+
+    x: list[float]
+    average_x: list[float]
+    h: list[float]
+    initial: list[float]
+    late: list[float]
+    dh: list[float]
+    average_dh: list[float]
+    f: float
+
+
 def _propagate(parametrization: Parametrization, depth: int, activation: Activation) -> Exponents:
-    roles = ["input"] + ["hidden"] * (depth - 1)
-    v = [getattr(parametrization.v, role) for role in roles]
-    e = [getattr(parametrization.e, role) for role in roles]
-    v_out, e_out = parametrization.v.output, parametrization.e.output
-    aligned = [0] + [1] * (depth - 1)  # a sum over the d inputs is O(1), over n coordinates O(n)
-    degree = activation.degree
-    constant = degree is None and abs(activation.at_zero()) > _TOLERANCE
-
-    def phi(h: float) -> float:  # size of phi(h): near 0 a smooth phi is phi(0) + phi'(0) h
-        return max(h, 0.0) if constant else (1 if degree is None else degree) * h
-
-    def dphi(h: float) -> float:
-        return 0.0 if degree is None else (degree - 1) * h
-
-    def forward(change: list[float], updates: list[tuple[list[float], list[float]]]) -> tuple[list[float], list[float]]:
-        """Sizes of the change of h (per layer) and of x, given the updates (x_s, dh_s) so far; x[0] is the input."""
-        x, change_of_x = [0.0], float("-inf")
-        for layer in range(depth):
-            moved = [0.5 - v[layer] + change_of_x]
-            moved += [-e[layer] + dh_s[layer] + x_s[layer] + x[layer] + aligned[layer] for x_s, dh_s in updates]
-            change.append(max(moved))
-            h = max(h_0[layer], change[layer])
-            change_of_x = dphi(h) + change[layer]
-            x.append(phi(h))
-        change.append(max([1 - v_out + change_of_x] + [-e_out + x_s[depth] + x[depth] + 1 for x_s, _ in updates]))
-        return change, x
-
-    def backward(h: list[float], updates: list[tuple[list[float], list[float]]]) -> list[float]:
-        dx = max([-v_out] + [-e_out + x_s[depth] for x_s, _ in updates])
-        dh = [0.0] * depth
-        for layer in reversed(range(depth)):
-            dh[layer] = dphi(h[layer]) + dx
-            dx = max(
-                [0.5 - v[layer] + dh[layer]]
-                + [-e[layer] + x_s[layer] + dh_s[layer] + dh[layer] + 1 for x_s, dh_s in updates]
-            )
-        return dh
-
-    h_0 = []
-    x = [0.0]
-    for layer in range(depth):
-        h_0.append(-v[layer] + (0.5 * aligned[layer]) + x[layer])
-        x.append(phi(h_0[layer]))
-    f_0 = 0.5 - v_out + x[depth]
-    h, dh, delta_h, f, delta_f = [h_0], [backward(h_0, [])], [], [f_0], []
-    updates = [(x, dh[0])]  # chi = f - y is O(1) wherever f is
+    phi = _Phi(activation)
+    first = _pass(parametrization, depth, phi, [])
+    passes, delta_h, delta_f = [first], [], []
     for _ in range(2):
-        change, x = forward([], updates)
-        delta_h.append(change[:depth])
-        delta_f.append(change[depth])
-        h.append([max(a, b) for a, b in zip(h_0, change, strict=False)])
-        f.append(max(f_0, change[depth]))
-        dh.append(backward(h[-1], updates))
-        updates.append((x, dh[-1]))
-    return Exponents(tuple(map(tuple, h)), tuple(map(tuple, dh)), tuple(map(tuple, delta_h)), tuple(f), tuple(delta_f))
+        passes.append(_pass(parametrization, depth, phi, passes))
+        changes, moved_f = _change(parametrization, depth, phi, passes)
+        passes[-1] = passes[-1]._replace(f=max(passes[-1].f, moved_f))
+        delta_h.append(tuple(changes[:depth]))
+        delta_f.append(changes[depth])
+    return Exponents(
+        tuple(tuple(one.h) for one in passes),
+        tuple(tuple(one.dh) for one in passes),
+        tuple(delta_h),
+        tuple(one.f for one in passes),
+        tuple(delta_f),
+    )
+
+
+class _Layers(NamedTuple):
+    """Exponents of the layers 1..L and the readout. v: of the weights, e: of their rates. bias_e: None without bias."""
+
+    v: list[float]
+    e: list[float]
+    bias_e: list[float | None]
+
+
+def _layers(parametrization: Parametrization, depth: int, step: int) -> _Layers:
+    """What holds in an update of step 0, 1, ..., and (v) for the initial weights in the pass of that step."""
+    p, layers = parametrization, range(1, depth + 2)
+    v_of, c_of = p.v, p.c
+    if step > 0 and p.b_later is not None:
+        v_of = [a + b for a, b in zip(p.a, p.b_later, strict=True)]
+        v_of = type(p.v)(*v_of)
+    if step == 0 and p.c_first is not None:
+        c_of = p.c_first
+    roles = ["input", *["hidden"] * (depth - 1), "output"]
+
+    def rate(role: str, layer: int) -> float:
+        c = getattr(c_of, role)
+        c = c[layer - (2 if role == "hidden" else 1)] if isinstance(c, tuple) else c
+        return 2 * getattr(p.a, role) + c
+
+    return _Layers(
+        [getattr(v_of, role) for role in roles],
+        [rate(role, layer) for role, layer in zip(roles, layers, strict=True)],
+        [rate("output_bias" if layer > depth else "bias", layer) if p.has_bias(layer) else None for layer in layers],
+    )
+
+
+def _pass(p: Parametrization, depth: int, phi: _Phi, earlier: list[_Pass]) -> _Pass:
+    v, means, bias = _layers(p, depth, len(earlier)).v, _means(p, depth), [p.sigma.bias] * depth + [p.sigma.output_bias]
+    now = _Pass([0.0], [_NEVER], [], [], [], [], [], 0.0)
+    for layer in range(depth + 1):
+        n = 1 if layer else 0  # a sum over the d inputs is O(1), over n coordinates O(n)
+        initial = [0.5 * n - v[layer] + now.x[layer], n - v[layer] + now.average_x[layer] if means[layer] else _NEVER]
+        if p.has_bias(layer + 1) and bias[layer]:
+            initial.append(0.0)
+        updates = [_update(p, depth, layer, now, earlier, s) for s in range(len(earlier))]
+        h = max([*initial, *updates])
+        if layer == depth:
+            return _backward(p, depth, phi, now._replace(f=h), earlier)
+        now.h.append(h)
+        now.initial.append(max(initial))
+        now.late.append(max([_NEVER, *updates[1:]]))
+        now.x.append(phi.of(h))
+        alike = [initial[1]]  # what is the same for all units
+        alike += [u + s.average_dh[layer] - s.dh[layer] for u, s in zip(updates, earlier, strict=True)]
+        centred = phi.is_odd(h) and max(alike) < h - _TOLERANCE
+        now.average_x.append(now.x[-1] - 0.5 * centred)
+    raise AssertionError
+
+
+def _means(p: Parametrization, depth: int) -> list[float]:
+    return [p.mean.input, *[float(p.mean.hidden)] * (depth - 1), p.mean.output]  # pyright: ignore[reportArgumentType]
+
+
+def _update(p: Parametrization, depth: int, layer: int, now: _Pass, earlier: list[_Pass], s: int) -> float:
+    """Size of what the update of step s adds to a layer's preactivations (the readout's outputs are the last)."""
+    layers, old = _layers(p, depth, s), earlier[s]
+    n = 0 if layer == 0 else _alignment(layer - 1, now, old, now.late[layer - 1] if layer < depth else _NEVER)
+    dh = old.dh[layer] if layer < depth else 0.0
+    bias = layers.bias_e[layer]
+    return max(-layers.e[layer] + dh + old.x[layer] + now.x[layer] + n, _NEVER if bias is None else -bias + dh)
+
+
+def _alignment(layer: int, now: _Pass, old: _Pass, late: float) -> float:
+    """Power of n in a layer's inner product with an earlier step, beside the sizes of its vectors: 1 where aligned.
+
+    late: size of what updates after the first gave, which are made of that step's vectors.
+    """
+    if layer == 0:
+        return 1.0
+    drowned = now.h[layer] > now.initial[layer] + _TOLERANCE
+    independent = drowned or _alignment(layer - 1, now, old, _NEVER) < 1  # of the same layer's earlier preactivations
+    if not independent or old.h[layer] > old.initial[layer] + _TOLERANCE or late >= now.h[layer] - _TOLERANCE:
+        return 1.0
+    lost = sum(one.x[layer + 1] - one.average_x[layer + 1] for one in (now, old))
+    return max(0.5, 1 - lost)
+
+
+def _backward(p: Parametrization, depth: int, phi: _Phi, now: _Pass, earlier: list[_Pass]) -> _Pass:
+    v, means, steps = _layers(p, depth, len(earlier)).v, _means(p, depth), range(len(earlier))
+    dx = max([-v[depth]] + [-_layers(p, depth, s).e[depth] + earlier[s].x[depth] for s in steps])
+    alike = -v[depth] if means[depth] else _NEVER
+    dh, average = [0.0] * depth, [0.0] * depth
+    is_late = True  # dx^L is the readout's at every step
+    for layer in reversed(range(depth)):
+        dh[layer] = phi.derivative(now.h[layer]) + dx
+        average[layer] = dh[layer] - 0.5 * (alike < dx - _TOLERANCE)
+        alike = 1 - v[layer] + average[layer] if means[layer] else _NEVER
+        moved = [
+            -_layers(p, depth, s).e[layer]
+            + earlier[s].x[layer]
+            + earlier[s].dh[layer]
+            + dh[layer]
+            + (1 if is_late or s > 0 else _alignment(layer, now, earlier[s], _NEVER))
+            for s in steps
+        ]
+        dx = max([0.5 - v[layer] + dh[layer], alike, *moved])
+        is_late = max([_NEVER, *moved[1:]]) >= dx - _TOLERANCE
+    return now._replace(dh=dh, average_dh=average)
+
+
+def _change(p: Parametrization, depth: int, phi: _Phi, passes: list[_Pass]) -> tuple[list[float], float]:
+    """Sizes of the change of h of every layer and of f from first to last pass; and of f by what moved alone."""
+    first, earlier, now = passes[0], passes[:-1], passes[-1]
+    v_0, v = _layers(p, depth, 0).v, _layers(p, depth, 1).v
+    means = _means(p, depth)
+    changes, moved, moved_x, lost_x = [], _NEVER, _NEVER, _NEVER  # of x: by updates, and for lack of initial weights
+    for layer in range(depth + 1):
+        n = 1 if layer == depth or means[layer] else 0.5  # the readout's weights are those that dx is made of
+        moved = [_update(p, depth, layer, now, earlier, s) for s in range(len(earlier))]
+        moved = max([n - v[layer] + moved_x, *moved])
+        lost = (1 if means[layer] else 0.5) - v[layer] + lost_x
+        if abs(v[layer] - v_0[layer]) > _TOLERANCE and layer < depth:
+            lost = max(lost, first.initial[layer])
+        changes.append(max(moved, lost))
+        if layer < depth:
+            slope = phi.derivative(max(first.h[layer], now.h[layer]))
+            moved_x, lost_x = slope + moved, slope + lost
+    return changes, moved

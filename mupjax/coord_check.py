@@ -129,8 +129,8 @@ def coord_check(
     if make_model is not None:
         name, make = getattr(make_model, "__name__", type(make_model).__name__), make_model
     elif task is not None:
-        options = {"base_width": base_width} if isinstance(parametrization, str) else {}
-        preset = presets.get(parametrization, **options)
+        options: dict[str, Any] = {"base_width": base_width} if isinstance(parametrization, str) else {}
+        preset = presets.get(parametrization, depth=depth, **options)
         name, make = preset.name, partial(mlp, out_dim=task.out_dim, parametrization=preset)
     else:
         raise ValueError("Expected `task` for the library's MLP, got none.")

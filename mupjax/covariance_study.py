@@ -78,7 +78,7 @@ def covariance_study(
       (['32', 'infinite'], 1)
     """
     arguments = {k: v for k, v in locals().items() if k not in ("task", "progress")}
-    preset = presets.get(parametrization) if isinstance(parametrization, str) else parametrization
+    preset = presets.get(parametrization, depth=depth)
     check_counts(depth=depth, runs=runs, steps=steps, particles=particles, limit_runs=limit_runs)
     check_distinct(widths=list(widths))
     if depth < 2 or runs < 2 or limit_runs < 2:

@@ -86,7 +86,9 @@ def grid_of(
     for name, entries in (("parametrizations", parametrizations), ("optimizers", optimizers), ("widths", widths)):
         if isinstance(entries, str | int):
             raise TypeError(f"Expected `{name}` to be a sequence, got {name}={entries!r}.")
-    chosen = tuple(presets.get(p, base_width=base_width) if isinstance(p, str) else p for p in parametrizations)
+    one_depth = depths[0] if len(depths) == 1 else None
+    options: dict[str, Any] = {"base_width": base_width, "depth": one_depth}
+    chosen = tuple(presets.get(p, **options) if isinstance(p, str) else p for p in parametrizations)
     named = tuple(_optimizer(optimizer, momentum) for optimizer in optimizers)
     widths = tuple(tuple(w) if isinstance(w, list) else w for w in widths)
     check_distinct(parametrizations=[p.name for p in chosen], widths=widths, depths=depths)
@@ -94,9 +96,11 @@ def grid_of(
     check_counts(seeds=seeds, steps=steps, **({} if batch_size is None else {"batch_size": batch_size}))
     if isinstance(key, bool) or not isinstance(key, int) or not 0 <= key < 2**32:
         raise ValueError(f"Expected `key` to be an int in 0..2**32 - 1, got key={key!r}.")
-    for width in widths:
-        for depth in depths:
+    for depth in depths:
+        for width in widths:
             network.hidden_widths(width, depth)
+        for preset in chosen:
+            preset.check_depth(depth)
     if not 0 <= momentum < 1:
         raise ValueError(f"Expected `momentum` to be >= 0 and < 1, got momentum={momentum!r}.")
     if batch_size is not None and not 1 <= batch_size <= task.num_train:
@@ -112,12 +116,13 @@ def grid_of(
         raise ValueError(f"Expected `spec.gram_steps` to begin with 0, got {spec.gram_steps!r}.")
     built_in = [_is_built_in(optimizer) for _, optimizer in named]
     for (_, optimizer), known in zip(named, built_in, strict=True):
-        if not known:
-            for preset in chosen:
+        for preset in chosen:
+            if known and not (preset.c_first is None and preset.b_later is None):
+                optimizer(_scaling(task, widths[0], depths[0], preset, phi), 1.0)  # refuses Adam
+            elif not known:
                 furthest = max(widths, key=lambda width, base=preset.base_width: _octaves(width, base))
-                model = network.MLP(furthest, depths[0], task.out_dim, preset, phi)  # at the base width all are 1
-                boxed = jax.eval_shape(partial(model.init, jax.random.key(0)), task.x_train[:1])
-                optim.check_optimizer(optimizer, network.scaling_tree(boxed), rule=None)
+                scaling = _scaling(task, furthest, depths[0], preset, phi)  # at the base width all are 1
+                optim.check_optimizer(optimizer, scaling, rule=None)
     # Averages over a kernel's entries would count absent units, and only our own optimizers are known to take none.
     paddable = padded.can_pad(phi) and all(built_in)
     if padding == "always" and not paddable:
@@ -141,6 +146,11 @@ def grid_of(
         memory_gb,
         padding if paddable else "never",
     )
+
+
+def _scaling(task: Task, width: Any, depth: int, preset: Parametrization, phi: Activation) -> Any:
+    model = network.MLP(width, depth, task.out_dim, preset, phi)
+    return network.scaling_tree(jax.eval_shape(partial(model.init, jax.random.key(0)), task.x_train[:1]))
 
 
 def _is_built_in(optimizer: Any) -> bool:

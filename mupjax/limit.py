@@ -68,9 +68,8 @@ def limit(
       {'parametrization': 1, 'width': 1, 'seed': 1, 'step': 4}
     """
     arguments = {k: v for k, v in locals().items() if k not in ("task", "progress", "max_seconds")}
-    preset = (
-        presets.get(parametrization, base_width=base_width) if isinstance(parametrization, str) else parametrization
-    )
+    options: dict[str, Any] = {"base_width": base_width} if isinstance(parametrization, str) else {}
+    preset = presets.get(parametrization, depth=depth, **options)
     check_counts(depth=depth, steps=steps, seeds=seeds, particles=particles, limit_runs=limit_runs)
     kind = classification.classify(preset, depth, activation)
     (rate,) = cells.learning_rates(learning_rate, [preset.name])

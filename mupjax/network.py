@@ -73,6 +73,7 @@ class Dense(nn.Module):
       role: input, hidden or output.
       parametrization: gives the scaling of the kernel (and the bias).
       use_bias: adds a bias (output_bias for the readout).
+      layer: its number, 1 for the first; asked for where layers have exponents of their own.
       precision: of the matrix product; 'highest' so that no device silently uses TF32 or bfloat16.
 
     Raises:
@@ -84,6 +85,7 @@ class Dense(nn.Module):
     role: Role
     parametrization: Parametrization
     use_bias: bool = False
+    layer: int | None = None
     precision: Any = "highest"
 
     @nn.compact
@@ -102,11 +104,12 @@ class Dense(nn.Module):
     def _scaled_param(
         self, name: str, role: Role, fan_in: int, shape: tuple[int, ...], dtype: Any
     ) -> tuple[jax.Array, ParamScaling]:
-        scaling = self.parametrization.scales(role, fan_in, self.features)
+        scaling = self.parametrization.scales(role, fan_in, self.features, self.layer)
 
         def init(key: jax.Array) -> ScaledParam:
             gaussians = rowwise_normal(key, shape if len(shape) == 2 else (1, *shape), dtype)
-            return ScaledParam(scaling.init_std * gaussians.reshape(shape), scaling)
+            values = scaling.init_std * gaussians.reshape(shape)
+            return ScaledParam(values if scaling.init_mean == 0 else values + scaling.init_mean, scaling)
 
         param = self.param(name, init, unbox=False)
         if is_boxed(param) and param.scaling != scaling:
@@ -134,12 +137,12 @@ class MLP(nn.Module):
       out_dim: number C of outputs.
       parametrization: exponents of width.
       activation: a name, an Activation or an elementwise function.
-      use_bias: whether layers have biases.
+      use_bias: whether all layers have biases, or none; by default those that the parametrization gives one.
       precision: of the matrix products.
 
     Raises:
       ValueError: for widths, depths or numbers of outputs that are not positive ints, a tuple of another length than
-        `depth`.
+        `depth`, a parametrization made for another depth.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -155,19 +158,24 @@ class MLP(nn.Module):
     out_dim: int
     parametrization: Parametrization
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh"
-    use_bias: bool = False
+    use_bias: bool | None = None
     precision: Any = "highest"
 
     def setup(self) -> None:
         widths = hidden_widths(self.width, self.depth)
         _check_positive("out_dim", self.out_dim)
-        common = {"parametrization": self.parametrization, "use_bias": self.use_bias, "precision": self.precision}
+        self.parametrization.check_depth(self.depth)
+
+        def dense(features: int, role: Role, layer: int, name: str | None) -> Dense:
+            has = self.parametrization.has_bias(layer) if self.use_bias is None else self.use_bias
+            return Dense(features, role, self.parametrization, has, layer, self.precision, name=name)
+
         roles: tuple[Role, ...] = ("input", *("hidden" for _ in range(self.depth - 1)))
         self.layers = [
-            Dense(width, role, **common, name=f"layer_{index}")
-            for index, (width, role) in enumerate(zip(widths, roles, strict=True), start=1)
+            dense(width, role, layer, f"layer_{layer}")
+            for layer, (width, role) in enumerate(zip(widths, roles, strict=True), start=1)
         ]
-        self.readout = Dense(self.out_dim, "output", **common)
+        self.readout = dense(self.out_dim, "output", self.depth + 1, None)
         self.phi = activations.get(self.activation).phi
 
     def features(self, inputs: Float[ArrayLike, "*batch d"]) -> Features:

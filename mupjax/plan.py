@@ -33,7 +33,8 @@ class Program(NamedTuple):
     """One compiled program.
 
     depth, optimizer: positions in the grid. widths: padded units of every hidden layer. padded: whether some network
-    is narrower. multiplied: whether some network has forward factors. chunk: runs of one call. inner: how runs are
+    is narrower. multiplied: whether some network has forward factors. switched, biased: whether some has a first step
+    of its own, or biases. chunk: runs of one call. inner: how runs are
     mapped inside a device. working, result: bytes, of all that is computed at once and of a cell's results.
     """
 
@@ -42,6 +43,8 @@ class Program(NamedTuple):
     widths: tuple[int, ...]
     padded: bool
     multiplied: bool
+    switched: bool
+    biased: bool
     chunk: int
     inner: str
     working: int
@@ -199,6 +202,8 @@ def _program(task, grid: Grid, layers: list[tuple[int, ...]], depth: int, optimi
         widths,
         len(set(layers)) > 1,
         any(any(preset.a) for preset in grid.parametrizations),
+        any(preset.c_first is not None or preset.b_later is not None for preset in grid.parametrizations),
+        any(preset.biases != "none" for preset in grid.parametrizations),
         chunk,
         "map" if on_cpu else "vmap",
         working * (at_once if on_cpu else chunk),

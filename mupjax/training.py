@@ -52,6 +52,8 @@ def run_cell(task: Task, grid: Grid, program: Program, cell: Cell, batches: Any)
         grid.spec,
         program.padded,
         program.multiplied,
+        program.switched,
+        program.biased,
     )
     shape = _shape(cell, grid)
     num_runs, whole = math.prod(shape), None

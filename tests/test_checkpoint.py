@@ -12,7 +12,9 @@ from flax import serialization
 
 from mupjax.network import MLP, scaling_tree
 from mupjax.optim import adam, sgd
-from mupjax.parametrization import PRESETS, Parametrization, get, mup
+from mupjax.parametrization import Parametrization, get, mup
+
+PLAIN = ("sp", "ntp", "mup", "ip")  # presets whose first step is as the later ones
 
 X = jnp.asarray(np.random.default_rng(0).standard_normal((5, 3)), jnp.float32)
 MUP = mup(base_width=4, bias_std=0.5)
@@ -86,7 +88,7 @@ def test_optimizer_state_round_trips(variables, optimizer):
 # The Parametrization
 
 
-@pytest.mark.parametrize("name", list(PRESETS))
+@pytest.mark.parametrize("name", PLAIN)
 def test_parametrization_round_trips_through_json(name):
     parametrization = get(name, base_width=7, bias_std=0.3).shift(0.25)
     restored = Parametrization.from_json(parametrization.to_json())

@@ -21,9 +21,11 @@ from mupjax.activations import Activation
 from mupjax.classification import classify
 from mupjax.dynamics import dense
 from mupjax.network import MLP
-from mupjax.parametrization import PRESETS, Parametrization, PerRole, get, ip, mup, ntp, sp
+from mupjax.parametrization import Parametrization, PerRole, get, ip, mup, ntp, sp
 from mupjax.task import Task
 from mupjax.trajectory import TrajectorySpec
+
+PLAIN = ("sp", "ntp", "mup", "ip")  # presets whose first step is as the later ones
 
 ZERO = PerRole(0.0, 0.0, 0.0)
 
@@ -169,7 +171,7 @@ quarter_shifts = st.builds(PerRole, *[st.integers(-8, 8).map(lambda k: k / 4)] *
 
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=40)
-@given(t=quarter_shifts, name=st.sampled_from(list(PRESETS)), depth=st.integers(1, 5), base=st.sampled_from([1, 64]))
+@given(t=quarter_shifts, name=st.sampled_from(PLAIN), depth=st.integers(1, 5), base=st.sampled_from([1, 64]))
 def test_it_is_invariant_under_shifts_and_the_base_width(t, name, depth, base):
     assert classify(get(name, base_width=base).shift(t), depth, "relu") == classify(get(name), depth, "relu")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,11 @@ import tensor_program
 import worked_example
 from scipy import stats
 
-from mupjax import datasets, metrics
+from mupjax import activations, datasets, metrics
 from mupjax.activations import Activation
 from mupjax.dynamics import _unformed, dense, feature_limit, kernel_limit, matrix_free
 from mupjax.dynamics._conditioning import Answer
+from mupjax.dynamics._scalings import limit_scalings
 from mupjax.optim import adam
 from mupjax.parametrization import PerRole, get, ip, mup, ntp, sp
 from mupjax.runs import map_runs
@@ -125,13 +126,15 @@ def without_covariance(monkeypatch):
 
 
 def with_one_rate_doubled(monkeypatch):
-    scalings_of = matrix_free.scalings_of
+    limit_scalings = feature_limit.limit_scalings
 
     def doubled(*args):
-        first, second, *rest = scalings_of(*args)
-        return (first, replace(second, sgd_lr_mult=2 * second.sgd_lr_mult), *rest)
+        found = limit_scalings(*args)
+        first, second, *rest = found.kernels
+        second = dataclasses.replace(second, sgd_lr_mult=2 * second.sgd_lr_mult)
+        return found._replace(kernels=(first, second, *rest))
 
-    monkeypatch.setattr(matrix_free, "scalings_of", doubled)
+    monkeypatch.setattr(feature_limit, "limit_scalings", doubled)
 
 
 @shared
@@ -321,7 +324,7 @@ def test_scalings_in_the_limit_do_not_depend_on_the_form():
     task, widths = worked_example.task(), (64, 64, 64)
 
     def limit_of(parametrization):
-        return feature_limit._in_the_limit(matrix_free.scalings_of(parametrization, task, widths), parametrization)
+        return limit_scalings(parametrization, activations.get("relu"), task, widths).kernels
 
     shifted = limit_of(mup().shift(PerRole(0.3, -0.2, 0.5)))
     for one, other in zip(limit_of(mup()), shifted, strict=True):

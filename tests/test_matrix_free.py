@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,10 +12,11 @@ import worked_example
 from scipy import stats
 
 from mupjax.dynamics import _unformed, dense, matrix_free
+from mupjax.dynamics._scalings import scalings_of
 from mupjax.dynamics._unformed import principal_coordinates
 from mupjax.network import MLP
 from mupjax.optim import adam
-from mupjax.parametrization import ip, mup, ntp, sp
+from mupjax.parametrization import hp, hpz, ip, ip_bias, ip_llr, ip_non_centered, mup, ntp, sp
 from mupjax.runs import map_runs
 from mupjax.task import Task, batch_order
 from mupjax.trajectory import TrajectorySpec
@@ -23,10 +25,13 @@ WIDTHS = (24, 32, 40)  # of different length, so that a question's shape says wh
 STEPS = 6
 
 
-def train_on(monkeypatch, kernels, task, parametrization, **settings):
-    """Matrix-free training whose answers come from given kernels instead of conditioned Gaussians."""
-    by_shape = {kernel.shape: kernel for kernel in kernels[1:-1]}
-    by_shape |= {kernel.shape[::-1]: kernel.T for kernel in kernels[1:-1]}
+def train_on(monkeypatch, params, task, parametrization, **settings):
+    """Matrix-free training whose answers come from given weights instead of conditioned Gaussians."""
+    kernels = [params[name]["kernel"] for name in NAMES]
+    scalings = scalings_of(parametrization, task, WIDTHS)
+    centred = [kernel - scaling.init_mean for kernel, scaling in zip(kernels, scalings.kernels, strict=True)]
+    by_shape = {kernel.shape: kernel for kernel in centred[1:-1]}
+    by_shape |= {kernel.shape[::-1]: kernel.T for kernel in centred[1:-1]}
     ask = _unformed.ask
 
     def answered(side, other, queries, noise, room):
@@ -34,21 +39,27 @@ def train_on(monkeypatch, kernels, task, parametrization, **settings):
 
     inputs = task.inputs / task.input_dim**0.5
     first = np.linalg.lstsq(np.asarray(principal_coordinates(task.inputs)), np.asarray(inputs @ kernels[0]))[0]
-    std = [s.init_std for s in matrix_free.scalings_of(parametrization, task, WIDTHS)]
-    own = {WIDTHS[0]: jnp.asarray(first) / std[0], WIDTHS[-1]: kernels[-1].T / std[-1]}
+    own = {width: [] for width in (*WIDTHS, task.out_dim)}
+    own[WIDTHS[0]].append(jnp.asarray(first) / scalings.kernels[0].init_std)
+    own[WIDTHS[-1]].append(centred[-1].T / scalings.kernels[-1].init_std)
+    for name, scaling, width in zip(NAMES, scalings.biases, own, strict=True):
+        if scaling is not None and scaling.init_std:
+            own[width].append(params[name]["bias"][None] / scaling.init_std)
+    rows = {width: jnp.concatenate(parts) for width, parts in own.items() if parts}
 
-    def explicit(key, width, rows):
-        return lambda tag, before, count: own[width][:count].astype(task.x_train.dtype)
+    def explicit(key, width, most):
+        return lambda tag, before, count: rows[width][before : before + count].astype(task.x_train.dtype)
 
     monkeypatch.setattr(_unformed, "ask", answered)
     monkeypatch.setattr(matrix_free, "gaussians", explicit)
     return matrix_free.train(task, parametrization, width=WIDTHS, depth=3, **settings)
 
 
-def kernels_of(task, parametrization, activation, key):
-    params = MLP(WIDTHS, 3, task.out_dim, parametrization, activation).init(key, task.x_train)["params"]
-    names = ("layer_1", "layer_2", "layer_3", "readout")
-    return [params[name]["kernel"].value for name in names]
+def params_of(task, parametrization, activation, key):
+    return nn.meta.unbox(MLP(WIDTHS, 3, task.out_dim, parametrization, activation).init(key, task.x_train))["params"]
+
+
+NAMES = ("layer_1", "layer_2", "layer_3", "readout")
 
 
 CASES = {
@@ -72,6 +83,20 @@ CASES = {
     ),
     "ip, 10 outputs": (ip, {"outputs": 10}, {}),
     "sp": (sp, {}, {"learning_rate": 0.3}),
+    "ip_llr, ReLU, calibrated rates, momentum": (
+        lambda: ip_llr(3, sigma=2**0.5, biases="first", bias_std=0.5),
+        {"test": True},
+        {"activation": "relu", "initial_rates": (0.7, 20.0, 30.0, 5.0), "momentum": 0.5},
+    ),
+    "ip_llr, all biases from 0, schedule": (
+        lambda: ip_llr(3, biases="all"),
+        {"outputs": 2},
+        {"activation": "relu", "learning_rate": optax.cosine_decay_schedule(1.0, STEPS)},
+    ),
+    "hp, decay": (lambda: hp(biases="all", bias_std=0.3), {}, {"weight_decay": 0.05}),
+    "hpz, batches": (hpz, {"test": True}, {"batch_size": 3}),
+    "ip_bias, 2 outputs": (lambda: ip_bias(3), {"outputs": 2}, {}),
+    "ip_non_centered": (lambda: ip_non_centered(mean=0.8), {"test": True}, {"activation": "relu"}),
 }
 
 
@@ -84,9 +109,9 @@ def test_equals_dense_training_for_the_same_matrices(monkeypatch, key, name):
         if batch_size := settings.pop("batch_size", None):
             settings["batches"] = batch_order(key, 4, batch_size, STEPS)
         spec = TrajectorySpec(gram_steps=(0, 2, -1), gram_inputs=task.num_inputs)
-        kernels = kernels_of(task, parametrization(), settings["activation"], key)
+        params = params_of(task, parametrization(), settings["activation"], key)
         expected = dense.train(task, parametrization(), width=WIDTHS, depth=3, spec=spec, **settings)
-        ours = train_on(monkeypatch, kernels, task, parametrization(), spec=spec, **settings)
+        ours = train_on(monkeypatch, params, task, parametrization(), spec=spec, **settings)
     # Queries are cut where less than 1e-9 of their variance is new, an error of at most 3e-5 of their length;
     # the float64 program is otherwise exact.
     scale = {"train_loss": expected.train_loss, "h_gram": expected.h_gram}
@@ -101,10 +126,10 @@ def test_another_matrix_would_be_seen(monkeypatch, key):
     """The control of the test above: exchanging one hidden matrix changes what is compared by far more."""
     task = worked_example.task()
     settings = {"learning_rate": 0.7, "num_steps": STEPS, "key": key}
-    kernels = kernels_of(task, mup(), "tanh", key)
+    params = params_of(task, mup(), "tanh", key)
     expected = dense.train(task, mup(), width=WIDTHS, depth=3, **settings)
-    kernels[2] = kernels[2][:, ::-1]
-    ours = train_on(monkeypatch, kernels, task, mup(), **settings)
+    params["layer_3"]["kernel"] = params["layer_3"]["kernel"][:, ::-1]
+    ours = train_on(monkeypatch, params, task, mup(), **settings)
     assert np.abs(ours.predictions - expected.predictions).max() > 1e-2
 
 
@@ -148,9 +173,9 @@ def test_nearly_dependent_inputs_and_converged_training(monkeypatch, key):
     settings = {"learning_rate": 0.5, "num_steps": 500, "key": key}
     with jax.enable_x64(True):
         task = Task(x, y)
-        kernels = kernels_of(task, mup(), "tanh", key)
+        params = params_of(task, mup(), "tanh", key)
         expected = dense.train(task, mup(), width=WIDTHS, depth=3, **settings)
-        ours = train_on(monkeypatch, kernels, task, mup(), **settings)
+        ours = train_on(monkeypatch, params, task, mup(), **settings)
         expected, ours = jax.tree.map(np.asarray, (expected, ours))
     assert expected.train_loss[-1] < 1e-6
     np.testing.assert_allclose(ours.predictions, expected.predictions, atol=3e-4)  # 500 cuts of 3e-5, not all alike

@@ -213,7 +213,7 @@ def test_command_writes_verdicts_and_reports(tmp_path):
     command = [sys.executable, "-m", "mupjax.cli", *arguments, "--data-dir", str(empty), "--no-cache"]
     run = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert run.returncode == 0, run.stderr
-    assert "No CIFAR-10, as in the paper" in run.stdout
+    assert "No cifar10, as in the paper" in run.stdout
     *_, verdict = json.loads((tmp_path / "study" / "verdicts.json").read_text())
     assert verdict["claim"].startswith("depth-1")
     assert verdict["verdict"] == "reproduced"

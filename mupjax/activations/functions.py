@@ -86,6 +86,7 @@ ACTIVATIONS = {
         Activation("sigmoid", jax.nn.sigmoid),
         Activation("silu", jax.nn.silu),
         Activation("gelu", _exact_gelu),
+        Activation("elu", jax.nn.elu),
         Activation("erf", jax.scipy.special.erf, neural_tangents=lambda stax: stax.Erf()),
         Activation("softplus", jax.nn.softplus),
         Activation("relu", jax.nn.relu, degree=1, neural_tangents=lambda stax: stax.Relu()),

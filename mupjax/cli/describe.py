@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,7 +10,9 @@ from mupjax.cli import parsing, running
 
 
 def describe(
-    parametrization: Annotated[str, typer.Option(help="sp, ntp, mup or ip.")] = "mup",
+    parametrization: Annotated[
+        str, typer.Option(help="sp, ntp, mup, ip, ip_llr, ip_bias, ip_non_centered, hp or hpz.")
+    ] = "mup",
     width: Annotated[str, typer.Option(help="Units of the hidden layers; 64x128x64 gives each its own.")] = "256",
     depth: Annotated[int, typer.Option(help="Hidden layers.")] = 3,
     input_dim: Annotated[int, typer.Option(help="Input dimension d.")] = 64,
@@ -18,7 +20,9 @@ def describe(
     base_width: Annotated[int, typer.Option(help="Width at which the network is the standard one.")] = 1,
     activation: Annotated[str, typer.Option(help="Enters the classification by phi(0) and homogeneity.")] = "tanh",
     learning_rate: Annotated[float, typer.Option(help="Base rate that the multipliers apply to.")] = 1.0,
-    biases: Annotated[bool, typer.Option("--biases", help="Give every layer a bias.")] = False,
+    biases: Annotated[
+        bool, typer.Option("--biases", help="Give every layer a bias; else those that have one.")
+    ] = False,
 ) -> None:
     """Print the initial standard deviation, multiplier and learning rates of every parameter, and the regime."""
     import jax
@@ -27,12 +31,12 @@ def describe(
     from mupjax import classification, network
     from mupjax import parametrization as presets
 
-    chosen = presets.get(parametrization, base_width=base_width)
+    chosen = presets.get(parametrization, base_width=base_width, depth=depth)
     kind = classification.classify(chosen, depth, activation)
     (one_width,) = parsing.widths(width, "width")
     if input_dim < 1 or out_dim < 1:
         raise ValueError(f"Expected `input_dim` and `out_dim` to be positive, got {input_dim} and {out_dim}.")
-    model = network.MLP(one_width, depth, out_dim, chosen, activation, use_bias=biases)
+    model = network.MLP(one_width, depth, out_dim, chosen, activation, use_bias=biases or None)
     boxed = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.ones((1, input_dim))))
     columns = [
         "parameter",
@@ -45,6 +49,10 @@ def describe(
         "Adam rate",
         "Adam eps x",
     ]
+    described = network.describe(network.scaling_tree(boxed))
+    first = any(row["sgd_lr_mult_first"] is not None or row["init_kept"] is not None for row in described)
+    means = any(row["init_mean"] for row in described)
+    columns += ["first SGD rate", "kept of init"] * first + ["init mean"] * means
     rows = [
         [
             row["parameter"],
@@ -52,12 +60,23 @@ def describe(
             str(row["fan_in"]),
             str(row["fan_out"]),
             *(f"{row[field]:.4g}" for field in ("multiplier", "init_std")),
-            *(f"{learning_rate * row[field]:.4g}" for field in ("sgd_lr_mult", "adam_lr_mult")),
-            f"{row['adam_epsilon_mult']:.4g}",
+            f"{learning_rate * row['sgd_lr_mult']:.4g}",
+            *["-" if first else f"{rate:.4g}" for rate in _adam(row, learning_rate)],
+            *_first_step(row, learning_rate) * first,
+            *[f"{row['init_mean']:.4g}"] * means,
         ]
-        for row in network.describe(network.scaling_tree(boxed))
+        for row in described
     ]
     running.print_table(columns, rows)
     tp4 = "not defined for this initialisation" if kind.r is None else f"{kind.r:g}"
     print(f"Infinite width, SGD, {activation}, {depth} hidden layers: {kind.kind} (Tensor Programs IV's r: {tp4}).")
     print("Weight decay is decoupled: its product with the base rate applies to every parameter, at every width.")
+
+
+def _adam(row: dict[str, Any], learning_rate: float) -> tuple[float, float]:
+    return learning_rate * row["adam_lr_mult"], row["adam_epsilon_mult"]
+
+
+def _first_step(row: dict[str, Any], learning_rate: float) -> list[str]:
+    mult = row["sgd_lr_mult"] if row["sgd_lr_mult_first"] is None else row["sgd_lr_mult_first"]
+    return [f"{learning_rate * mult:.4g}", f"{1 if row['init_kept'] is None else row['init_kept']:.4g}"]

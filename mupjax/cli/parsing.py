@@ -78,11 +78,12 @@ def rates(text: str) -> tuple[float, ...]:
     return tuple(found)
 
 
-def parametrizations(text: str, *, base_width: int, sp_exponent: float) -> tuple[Any, ...]:
+def parametrizations(text: str, *, base_width: int, sp_exponent: float, depths: tuple[int, ...]) -> tuple[Any, ...]:
     """Return the named parametrizations, sp with its exponent of the learning rate."""
     from mupjax import parametrization
 
-    options: dict[str, dict[str, Any]] = {name: {"base_width": base_width} for name in names(text)}
+    depth = depths[0] if len(depths) == 1 else None
+    options: dict[str, dict[str, Any]] = {name: {"base_width": base_width, "depth": depth} for name in names(text)}
     if "sp" in options:
         options["sp"]["learning_rate_exponent"] = sp_exponent
     return tuple(parametrization.get(name, **options[name]) for name in names(text))

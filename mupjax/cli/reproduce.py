@@ -39,11 +39,11 @@ def rich_features(
     from mupjax import verdicts as judged
     from mupjax.reproduce import rich_features as study
     from mupjax.reproduce import tables
-    from mupjax.reproduce.parts import MAIN, WIDE, cifar10_or_digits, folder_of
+    from mupjax.reproduce.parts import MAIN, WIDE, folder_of, papers_or_digits
     from mupjax.reproduce.reading import across_widths
 
     if dataset == "auto":
-        dataset, why = cifar10_or_digits(data_dir)
+        dataset, why = papers_or_digits(("cifar10",), data_dir)
         if dataset == "digits":
             print(f"{why} Running on the embedded digits; --dataset cifar10 fetches CIFAR-10.")
     found, verdicts = study.reproduce(

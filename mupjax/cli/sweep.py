@@ -85,11 +85,12 @@ def sweep(
     cache: Cache = True,
 ) -> None:
     """Train a grid of networks in few compiled programs; killed, the same command goes on where it stopped."""
-    presets = parsing.parametrizations(parametrizations, base_width=base_width, sp_exponent=sp_exponent)
+    layers = parsing.whole_numbers("depths", depths)
+    presets = parsing.parametrizations(parametrizations, base_width=base_width, sp_exponent=sp_exponent, depths=layers)
     settings = {
         "parametrizations": presets,
         "widths": parsing.widths(widths),
-        "depths": parsing.whole_numbers("depths", depths),
+        "depths": layers,
         "learning_rates": parsing.learning_rates(learning_rates),
         "seeds": seeds,
         "optimizers": parsing.names(optimizers),

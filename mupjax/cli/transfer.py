@@ -74,7 +74,8 @@ def transfer(
     """
     if len(parsing.widths(widths)) < 2:
         raise ValueError(f"Expected `widths` to name two or more, got widths={widths}.")
-    chosen = parsing.parametrizations(f"sp,{parametrizations}", base_width=base_width, sp_exponent=0.0)
+    options = {"base_width": base_width, "sp_exponent": 0.0, "depths": (depth,)}
+    chosen = parsing.parametrizations(f"sp,{parametrizations}", **options)
     task_settings = running.task_settings(classes, train_size, test_size, loss, grayscale, standardize, scale, data_dir)
     running.prepare_jax(cache)
     from mupjax import datasets, report

@@ -1,12 +1,19 @@
-"""What every training loop of this package refuses before it starts."""
+"""What every training loop of this package refuses, or warns of, before it starts."""
 
 from __future__ import annotations
 
 import math
+import warnings
+from functools import cache
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 
+from mupjax import activations, classification
+from mupjax.activations import Activation
+from mupjax.parametrization import Parametrization
 from mupjax.task import Task, check_batches
 
 
@@ -22,6 +29,46 @@ def check_training(
     for name, value in (("momentum", momentum), ("weight_decay", weight_decay)):
         if not (value >= 0 and (name != "momentum" or value < 1)):
             raise ValueError(f"Expected `{name}` to be >= 0 (momentum also < 1), got {name}={value!r}.")
+
+
+def first_step_factors(initial_rates: Any, learning_rate: Any, depth: int, dtype: Any) -> Any:
+    """Return [L + 1] factors from the learning rate of the first step to base rates of its own; None for None."""
+    if initial_rates is None:
+        return None
+    if np.shape(initial_rates) != (depth + 1,):
+        raise ValueError(
+            f"Expected `initial_rates` to have shape [{depth + 1}], one a kernel, got shape {np.shape(initial_rates)}."
+        )
+    rate: Any = learning_rate(0) if callable(learning_rate) else learning_rate
+    if not isinstance(rate, Tracer) and not rate > 0:  # pyright: ignore[reportOperatorIssue]
+        raise ValueError(f"Expected `learning_rate` to be positive at step 0 with `initial_rates`, got {rate!r}.")
+    return jnp.asarray(initial_rates, dtype) / jnp.asarray(rate, dtype)
+
+
+def warn_of_regime(parametrization: Parametrization, depth: int, activation: Any) -> None:
+    """Warn, once, where theory says that an integrable parametrization does not learn, or does not cover a phi."""
+    _warn_once(parametrization, depth, activations.get(activation))
+
+
+@cache
+def _warn_once(parametrization: Parametrization, depth: int, activation: Activation) -> None:
+    parametrization.check_depth(depth)
+    name, phi = parametrization.name, activation.name
+    kind = classification.classify(parametrization, depth, activation).kind
+    if parametrization.c_first is not None and parametrization.biases != "all" and activation.degree is None:
+        warnings.warn(
+            f"{name} is derived for positively homogeneous activations, {phi} is none: after the first step "
+            "preactivations of layers 3..L shrink with the width, or saturate where calibrated rates make up for it "
+            "(Hajjar et al. 2021, arXiv:2110.15596, cover homogeneous ones; hp has a limit for every activation).",
+            stacklevel=4,
+        )
+    elif kind == "trivial" and parametrization.v.hidden > 0.5:
+        warnings.warn(
+            f"{name} at depth {depth} with {phi} does not train at large width: for any fixed number of steps its "
+            "outputs stay where they start as the width grows (Hajjar et al. 2021, arXiv:2110.15596); a finite network "
+            "leaves after a number of steps that grows with its width. ip_llr, hp and mup do train.",
+            stacklevel=4,
+        )
 
 
 def refuse_optimizer(optimizer: Any) -> None:

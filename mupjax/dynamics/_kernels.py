@@ -61,7 +61,7 @@ def layer_weights(
 
     with :math:`r_l` the effective SGD rate of layer l over eta and v the effective variance of the readout. Such a
     product is a power of n, and a constant one has the value that it has at n = base_width: 1 for the input layer,
-    base_width for the others. A falling one gives 0.
+    base_width for the others, times the constants of the rate and the readout's variance. A falling one gives 0.
 
     Args:
       parametrization: the exponents; biases are no part of this limit.
@@ -94,9 +94,24 @@ def layer_weights(
             "Expected `parametrization` to start with variances of order 1 (input) and 1/n (hidden), got "
             f"'{parametrization.name}' with n^{-2 * v.input:g} and n^{-2 * v.hidden:g}."
         )
+    if (
+        parametrization.c_first
+        or parametrization.b_later
+        or any(parametrization.mean)
+        or parametrization.biases != "none"
+    ):
+        raise ValueError(
+            "Expected `parametrization` without biases, means or a first step of its own, got "
+            f"'{parametrization.name}': its kernel limit is not known here."
+        )
     roles: list[Role] = ["input", *("hidden" for _ in range(depth - 1)), "output"]
     powers = [-getattr(e, role) + (role != "input") + (role != "output") * (1 - 2 * v.output) for role in roles]
     at_base = [1.0 if role == "input" else float(parametrization.base_width) for role in roles]
+    readout = parametrization.sigma.output**2
+    at_base = [
+        value * getattr(parametrization.rates, role) * (1.0 if role == "output" else readout)
+        for role, value in zip(roles, at_base, strict=True)
+    ]
     return np.array([_limit(value, power) for value, power in zip(at_base, powers, strict=True)])
 
 
@@ -150,14 +165,16 @@ def kernels(
     inputs = np.asarray(inputs, np.float64)
     if inputs.ndim != 2 or not inputs.size or not np.all(np.isfinite(inputs)):
         raise ValueError(f"Expected `inputs` to be finite and of shape [P, d], got shape {inputs.shape}.")
-    h, x, ntk = _propagate(inputs, weights, activation, QUADRATURE_DEGREE)
+    sigma = parametrization.sigma
+    variances = np.array([sigma.input, *[sigma.hidden] * (depth - 1)], float) ** 2
+    h, x, ntk = _propagate(inputs, weights, variances, activation, QUADRATURE_DEGREE)
     error = None
     if activation.neural_tangents is None:
         sample = np.argsort(-np.sum(inputs**2, axis=1), kind="stable")[:ERROR_SAMPLE]
-        finer = _propagate(inputs[sample], weights, activation, 2 * QUADRATURE_DEGREE)
+        finer = _propagate(inputs[sample], weights, variances, activation, 2 * QUADRATURE_DEGREE)
         pairs = np.ix_(sample, sample)
         error = max(_change(a[pairs], b) for a, b in zip((*h, *x, ntk), (*finer[0], *finer[1], finer[2]), strict=True))
-    nngp = _limit(1.0, 1 - 2 * parametrization.v.output) * x[-1]
+    nngp = _limit(sigma.output**2, 1 - 2 * parametrization.v.output) * x[-1]
     return Kernels(h, x, nngp, ntk, weights, error)
 
 
@@ -166,17 +183,19 @@ def _change(coarse: np.ndarray, fine: np.ndarray) -> float:
 
 
 def _propagate(
-    inputs: np.ndarray, weights: np.ndarray, activation: Activation, degree: int
+    inputs: np.ndarray, weights: np.ndarray, variances: np.ndarray, activation: Activation, degree: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Covariances of h and of x, [L, P, P] each, and the tangent kernel [P, P]."""
     load()  # outside the trace below, where an ImportError would be buried
     with jax.enable_x64(True):
-        h, x, ntk = _propagate_jit(jnp.asarray(inputs), jnp.asarray(weights), activation, degree)
+        h, x, ntk = _propagate_jit(*map(jnp.asarray, (inputs, weights, variances)), activation, degree)
         return np.asarray(h), np.asarray(x), np.asarray(ntk)
 
 
-@partial(jax.jit, static_argnums=(2, 3))
-def _propagate_jit(inputs: Any, weights: Any, activation: Activation, degree: int) -> tuple[Any, Any, Any]:
+@partial(jax.jit, static_argnums=(3, 4))
+def _propagate_jit(
+    inputs: Any, weights: Any, variances: Any, activation: Activation, degree: int
+) -> tuple[Any, Any, Any]:
     """Go through the layers on neural-tangents' Kernel, adding each layer's share with its own weight."""
     stax = load().stax
     dense = stax.Dense(1, W_std=1.0, parameterization="ntk")[2]
@@ -184,14 +203,15 @@ def _propagate_jit(inputs: Any, weights: Any, activation: Activation, degree: in
 
     start = stax.Identity()[2](inputs, None, get=None)
 
-    def layer(carry: tuple[Any, Any, Any], weight: Any) -> tuple[tuple[Any, Any, Any], tuple[Any, Any]]:
-        nngp, ntk, cov = carry
-        before = dense(start.replace(nngp=nngp, cov1=cov)).replace(ntk=ntk + weight * nngp)
+    def layer(carry: tuple[Any, Any, Any], of_layer: Any) -> tuple[tuple[Any, Any, Any], tuple[Any, Any]]:
+        (nngp, ntk, cov), (weight, variance) = carry, of_layer
+        before = dense(start.replace(nngp=variance * nngp, cov1=variance * cov))
+        before = before.replace(ntk=variance * ntk + weight * nngp)
         after = activate(before)
         return (after.nngp, after.ntk, after.cov1), (before.nngp, after.nngp)
 
     carry = (start.nngp, jnp.zeros_like(start.nngp), start.cov1)
-    (nngp, ntk, _), (h, x) = jax.lax.scan(layer, carry, weights[:-1])
+    (nngp, ntk, _), (h, x) = jax.lax.scan(layer, carry, (weights[:-1], variances))
     return h, x, ntk + weights[-1] * nngp
 
 

@@ -29,7 +29,8 @@ from mupjax.trajectory import SpaceTime, Trajectory, TrajectorySpec
 
 # (key of a space, its width, rows at most) -> (tag of a call, rows drawn before, rows) -> Gaussians [rows, width].
 Source = Callable[[jax.Array, int, int], Callable[[jax.Array, Any, int], jax.Array]]
-_START, _FORWARD, _BEYOND, _BACKWARD, _TAGS = 0, 2, 3, 4, 5  # a step's calls draw with tags of their own
+# A step's calls draw with tags of their own; the start, where no pass is remembered, has 0, 1 and 5.
+_START, _FORWARD, _BEYOND, _BACKWARD, _TAGS = 0, 2, 3, 4, 5
 BACKWARD_FIELDS = ("dh", "dx", "zhat_backward", "zdot_backward")
 
 
@@ -57,13 +58,13 @@ class Info(NamedTuple):
     left_out: Any
 
 
-def run(task: Task, key: jax.Array, rate: Any, batches: Any, design: Design) -> Trajectory:
-    """Train once. Pure in the first four arguments; `design` is static."""
+def run(task: Task, key: jax.Array, rate: Any, batches: Any, factors: Any, design: Design) -> Trajectory:
+    """Train once. Pure in all arguments but `design`, which is static; factors: [L + 1] of the first step, or None."""
     with jax.default_matmul_precision("highest"):
-        return _run(task, key, rate, batches, design)
+        return _run(task, key, rate, batches, factors, design)
 
 
-def _run(task: Task, key: jax.Array, rate: Any, batches: Any, design: Design) -> Trajectory:
+def _run(task: Task, key: jax.Array, rate: Any, batches: Any, factors: Any, design: Design) -> Trajectory:
     shape, spec, num_steps = design.shape, design.spec, design.num_steps
     full, num_train, dtype = batches is None, task.num_train, task.x_train.dtype
     xi = _unformed.principal_coordinates(task.inputs)
@@ -72,9 +73,9 @@ def _run(task: Task, key: jax.Array, rate: Any, batches: Any, design: Design) ->
     forward, backward = partial(_unformed.forward, shape), partial(_unformed.backward, shape)
     net = _unformed.initial(shape, at_once, draw, jnp.int32(_START), dtype)
     net, first = forward(net, xi, draw, jnp.int32(_FORWARD), remember=True)
-    f_0 = _outputs(net, first) if design.centred else jnp.zeros((task.num_inputs, task.out_dim), dtype)
+    f_0 = _unformed.outputs(net, first) if design.centred else jnp.zeros((task.num_inputs, task.out_dim), dtype)
     transform = optim.sgd(
-        _unformed.scaling_of(shape),
+        _unformed.scaling_of(shape, factors),
         rate if design.schedule is None else design.schedule,
         momentum=design.momentum,
         nesterov=design.nesterov,
@@ -85,7 +86,7 @@ def _run(task: Task, key: jax.Array, rate: Any, batches: Any, design: Design) ->
         return jnp.arange(num_train) if full else batches[jnp.minimum(step, num_steps - 1)]
 
     def chi_of(net: Net, seen: Pass, index: Any) -> jax.Array:
-        f = _outputs(net, seen) - f_0[index]
+        f = _unformed.outputs(net, seen) - f_0[index]
         return jax.grad(lambda f: jnp.mean(loss_per_sample(task.loss, f, task.y_train[index])))(f)
 
     def of_all(net: Net, seen: Pass, step: Any) -> Pass:
@@ -97,7 +98,7 @@ def _run(task: Task, key: jax.Array, rate: Any, batches: Any, design: Design) ->
         return jax.tree.map(lambda *parts: jnp.concatenate(parts), seen, rest) if full else rest
 
     def evaluate(net: Net, every: Pass) -> tuple[Any, Any, jax.Array]:
-        f = _outputs(net, every) - f_0
+        f = _unformed.outputs(net, every) - f_0
         train_loss = jnp.mean(loss_per_sample(task.loss, f[:num_train], task.y_train))
         test_loss = None
         if task.x_test is not None:
@@ -156,15 +157,12 @@ def _run(task: Task, key: jax.Array, rate: Any, batches: Any, design: Design) ->
     )
 
 
-def _outputs(net: Net, seen: Pass) -> jax.Array:
-    return seen.x @ net.params["output"].T
-
-
 def _draws(key: jax.Array, design: Design, spare: int, dtype: Any) -> _unformed.Draw:
     """One stream of Gaussians for each space; `spare` is the most rows that are drawn at once."""
     shape = design.shape
-    rows = shape.rank + shape.out_dim + 2 * shape.room + spare
-    streams = [design.source(jax.random.fold_in(key, space), width, rows) for space, width in enumerate(shape.widths)]
+    rows = shape.rank + shape.out_dim + any(bias is not None for bias in shape.biases) + 2 * shape.room + spare
+    widths = shape.widths if shape.biases[-1] is None else (*shape.widths, shape.out_dim)
+    streams = [design.source(jax.random.fold_in(key, space), width, rows) for space, width in enumerate(widths)]
     return lambda space, tag, before, rows: streams[space](tag, before, rows).astype(dtype)
 
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mupjax import optim
 from mupjax.activations import Activation
 from mupjax.dynamics._conditioning import GaussianMatrix, answer, answer_known, ask, keep, unasked
 from mupjax.dynamics._rows import combine
@@ -28,12 +29,14 @@ from mupjax.parametrization import ParamScaling
 
 # (space, tag of the call, rows drawn in that space before, rows) -> independent standard Gaussians [rows, width].
 Draw = Callable[[int, jax.Array, Any, int], jax.Array]
+BIAS_TAG = 5  # beside the tags of the start: no later call has it
 
 
 class Shape(NamedTuple):
     """What is static of a network. room: directions that a matrix may be asked, on either side.
 
-    scalings: of the kernels input, hidden (2..L), output, all with forward factor 1.
+    scalings: of the kernels input, hidden (2..L), output, all with forward factor 1. biases: of the biases of layers
+    1..L and the readout, None where there is none.
     """
 
     widths: tuple[int, ...]
@@ -41,13 +44,13 @@ class Shape(NamedTuple):
     out_dim: int
     activation: Activation
     scalings: tuple[ParamScaling, ...]
+    biases: tuple[ParamScaling | None, ...]
     room: int
 
 
 class Net(NamedTuple):
-    """params: input [r, n_1], hidden (alpha, moved [K, K']) for each matrix, output [C, n_L]. matrices: what is known.
-
-    start: the initial params.
+    """params: input [r, n_1], hidden (alpha, moved [K, K']) for each matrix, output [C, n_L], bias [n_l] or None for
+    each layer and [C] for the readout. matrices: what is known. start: the initial params.
     """
 
     params: Any
@@ -108,23 +111,49 @@ def initial(shape: Shape, spare: int, draw: Draw, tag: jax.Array, dtype: Any) ->
         for m in matrices
     )
     last = len(shape.widths) - 1
+    output = shape.scalings[-1]
     params = {
         "input": shape.scalings[0].init_std * draw(0, tag, 0, shape.rank),
         "hidden": hidden,
-        "output": shape.scalings[-1].init_std * draw(last, tag + 1, first_rows, shape.out_dim),
+        "output": output.init_mean + output.init_std * draw(last, tag + 1, first_rows, shape.out_dim),
+        "bias": tuple(_initial_bias(shape, space, draw, tag, dtype) for space in range(last + 2)),
     }
     return Net(params, matrices, params)
 
 
-def scaling_of(shape: Shape) -> Any:
-    """Return the scaling tree of a network's small parameters."""
-    hidden = tuple({"alpha": scaling, "moved": scaling} for scaling in shape.scalings[1:-1])
-    return {"input": shape.scalings[0], "hidden": hidden, "output": shape.scalings[-1]}
+def _initial_bias(shape: Shape, space: int, draw: Draw, tag: jax.Array, dtype: Any) -> jax.Array | None:
+    """The bias of layer `space` + 1; the readout's Gaussians come from a space of its own, of width C."""
+    scaling = shape.biases[space]
+    if scaling is None:
+        return None
+    if not scaling.init_std:
+        return jnp.zeros((*shape.widths, shape.out_dim)[space], dtype)
+    return scaling.init_std * draw(space, tag + BIAS_TAG, _explicit_rows(shape, space), 1)[0]
+
+
+def _explicit_rows(shape: Shape, space: int) -> int:
+    """How many Gaussian rows of a space are the explicit kernels'."""
+    return (space == 0) * shape.rank + (space == len(shape.widths) - 1) * shape.out_dim
+
+
+def scaling_of(shape: Shape, factors: Any = None) -> Any:
+    """Return the scaling tree of a network's small parameters.
+
+    Args:
+      shape: of the network.
+      factors: [L + 1], of the kernels' rates in the first step, or None.
+    """
+    kernels = list(shape.scalings)
+    if factors is not None:
+        kernels = [optim.with_first_factor(kernel, factors[row]) for row, kernel in enumerate(kernels)]
+    hidden = tuple({"alpha": scaling, "moved": scaling} for scaling in kernels[1:-1])
+    return {"input": kernels[0], "hidden": hidden, "output": kernels[-1], "bias": shape.biases}
 
 
 def rows_before(shape: Shape, matrices: tuple[GaussianMatrix, ...], space: int) -> Any:
     """Return how many Gaussian rows were drawn in a space: explicit weights, answers from below and from above."""
-    count = jnp.int32((space == 0) * shape.rank + (space == len(shape.widths) - 1) * shape.out_dim)
+    bias = shape.biases[space]
+    count = jnp.int32(_explicit_rows(shape, space) + (bias is not None and bias.init_std > 0))
     if space > 0:
         count = count + matrices[space - 1].right.count
     return count + matrices[space].left.count if space < len(matrices) else count
@@ -134,7 +163,7 @@ def forward(shape: Shape, net: Net, xi: jax.Array, draw: Draw, tag: jax.Array, *
     """Pass B inputs [B, r] through the network; what is asked of W_0 is kept in the returned Net where `remember`."""
     matrices = list(net.matrices)
     gaussian, coordinates, response = [xi @ net.start["input"]], [], []
-    h = [xi @ net.params["input"]]
+    h = [_plus_bias(xi @ net.params["input"], net.params["bias"][0])]
     x = shape.activation.phi(h[0])
     for j, (matrix, hidden) in enumerate(zip(net.matrices, net.params["hidden"], strict=True)):
         before = rows_before(shape, tuple(matrices), j + 1)
@@ -148,7 +177,10 @@ def forward(shape: Shape, net: Net, xi: jax.Array, draw: Draw, tag: jax.Array, *
             parts, asked = answer(matrix.right, question), question.coordinates
         moved = combine(asked, hidden["moved"], matrices[j].right.count)
         along = hidden["alpha"] * parts.along + moved
-        h.append(hidden["alpha"] * parts.gaussian + combine(along, matrix.left.directions, matrix.left.count))
+        whole = hidden["alpha"] * parts.gaussian + combine(along, matrix.left.directions, matrix.left.count)
+        if mean := shape.scalings[j + 1].init_mean:
+            whole = whole + hidden["alpha"] * mean * jnp.sum(x, axis=1, keepdims=True)
+        h.append(_plus_bias(whole, net.params["bias"][j + 1]))
         x = shape.activation.phi(h[-1])
         coordinates.append(asked)
         gaussian.append(parts.gaussian)
@@ -177,13 +209,28 @@ def backward(shape: Shape, net: Net, seen: Pass, chi: jax.Array, draw: Draw, tag
         matrices[j] = matrix._replace(left=left)
         gradients.insert(0, {"alpha": jnp.zeros_like(hidden["alpha"]), "moved": seen.coordinates[j].T @ asked})
         along = hidden["alpha"] * parts.along + asked @ hidden["moved"].T
-        dx.insert(0, hidden["alpha"] * parts.gaussian + combine(along, matrix.right.directions, matrix.right.count))
+        whole = hidden["alpha"] * parts.gaussian + combine(along, matrix.right.directions, matrix.right.count)
+        if mean := shape.scalings[j + 1].init_mean:
+            whole = whole + hidden["alpha"] * mean * jnp.sum(dh[0], axis=1, keepdims=True)
+        dx.insert(0, whole)
         dh.insert(0, shape.activation.dphi(seen.h[j]) * dx[0])
         gaussian.insert(0, parts.gaussian)
         response.insert(0, parts.along)
-    whole = {"input": seen.xi.T @ dh[0], "hidden": tuple(gradients), "output": chi.T @ seen.x}
+    biases = tuple(
+        None if bias is None else jnp.sum(row, axis=0) for bias, row in zip(net.params["bias"], (*dh, chi), strict=True)
+    )
+    found = {"input": seen.xi.T @ dh[0], "hidden": tuple(gradients), "output": chi.T @ seen.x, "bias": biases}
     back = Back(tuple(dh), tuple(dx), tuple(gaussian), tuple(response))
-    return net._replace(matrices=tuple(matrices)), whole, back
+    return net._replace(matrices=tuple(matrices)), found, back
+
+
+def outputs(net: Net, seen: Pass) -> jax.Array:
+    """Return f [B, C]."""
+    return _plus_bias(seen.x @ net.params["output"].T, net.params["bias"][-1])
+
+
+def _plus_bias(h: jax.Array, bias: jax.Array | None) -> jax.Array:
+    return h if bias is None else h + bias[None, :]
 
 
 def _noise(draw: Draw, space: int, tag: jax.Array, before: Any, std: jax.Array) -> Callable[[jax.Array], jax.Array]:

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 
 from mupjax import activations, optim
 from mupjax.activations import Activation
-from mupjax.dynamics._arguments import check_training
+from mupjax.dynamics._arguments import check_training, first_step_factors, warn_of_regime
 from mupjax.dynamics.recording import Stops, empty, keep, plan_stops, when
 from mupjax.gram import gram
 from mupjax.network import MLP, Features, hidden_widths, scaling_tree
@@ -38,13 +38,17 @@ class Batch(NamedTuple):
 
 
 class State(NamedTuple):
-    """What an observer sees: the step, parameters now and at initialisation, optimizer state, the last update."""
+    """What an observer sees: the step, parameters now and at initialisation, optimizer state, the last update.
+
+    params_1: the parameters after the first update; before it, those at initialisation.
+    """
 
     step: Any
     params: Any
     opt_state: Any
     params_0: Any
     last_update: Any
+    params_1: Any
 
 
 class Bytes(NamedTuple):
@@ -86,6 +90,7 @@ def train(
     nesterov: bool = False,
     weight_decay: float = 0.0,
     optimizer: optim.Optimizer | None = None,
+    initial_rates: Any = None,
     centred: bool = False,
     linearize: bool = False,
     spec: TrajectorySpec | None = None,
@@ -106,6 +111,8 @@ def train(
       momentum, nesterov, weight_decay: of `mupjax.sgd` (decoupled decay).
       optimizer: a callable (scaling, learning_rate) -> optax.GradientTransformation instead of the three above; it is
         checked with `check_optimizer`.
+      initial_rates: [L + 1] base rates of the kernels in the first step, instead of the learning rate's
+        (`mupjax.calibrate_initial_rates`).
       centred: train and report f - f_0, which starts at zero.
       linearize: train the first-order model around the initial parameters; its h and x are first-order too.
       spec: what to record; by default losses and predictions at every step, Grams at the first and last.
@@ -116,7 +123,10 @@ def train(
 
     Raises:
       ValueError: for sizes out of range, batches of a wrong shape, an optimizer that loses a multiplier, momentum
-        beside an optimizer.
+        beside an optimizer, a parametrization made for another depth.
+
+    Warns:
+      UserWarning: where theory says that the parametrization cannot learn at large width, once for each.
 
     Example:
       >>> import jax, numpy as np
@@ -129,6 +139,7 @@ def train(
     spec = TrajectorySpec() if spec is None else spec
     widths = hidden_widths(width, depth)
     check_training(task, learning_rate, num_steps, batches, momentum, weight_decay)
+    warn_of_regime(parametrization, depth, activation)
     if optimizer is not None and (momentum or nesterov or weight_decay):
         raise ValueError("Expected `momentum`, `nesterov`, `weight_decay` inside `optimizer` where one is given.")
     if spec.space_time:
@@ -147,6 +158,7 @@ def train(
         _initial(model, key, task.x_train[:1]),
         None if schedule is not None else jnp.asarray(learning_rate, task.x_train.dtype),
         None if batches is None else jnp.asarray(batches),
+        first_step_factors(initial_rates, learning_rate, depth, task.x_train.dtype),
         model=model,
         schedule=schedule,
         num_steps=num_steps,
@@ -219,6 +231,7 @@ def _train(
     boxed: Any,
     rate: Any,
     batches: Any,
+    factors: Any,
     *,
     model: MLP,
     schedule: Callable[[Any], Any] | None,
@@ -233,6 +246,8 @@ def _train(
     observers: tuple[tuple[str, Observer], ...],
 ) -> Trajectory:
     scaling = scaling_tree(boxed)
+    if factors is not None:
+        scaling = optim.with_initial_rates(scaling, factors)
     if optimizer is None:
         optimizer = partial(optim.sgd, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
     else:
@@ -302,10 +317,13 @@ def loop(
         return jnp.mean(loss_per_sample(task.loss, f, batch.y))
 
     def update(step: Any, carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
-        params, opt_state, last_update = carry
+        params, opt_state, seen = carry
         gradients = jax.grad(batch_loss)(params, batch_at(step))
         updates, opt_state = transform.update(gradients, opt_state, params)
-        return optax.apply_updates(params, updates), opt_state, updates if observers else last_update
+        params = optax.apply_updates(params, updates)
+        if observers:
+            seen = updates, jax.tree.map(lambda old, new: jnp.where(step == 0, new, old), seen[1], params)
+        return params, opt_state, seen
 
     steps, gram_steps = spec.resolve_steps(num_steps), spec.resolve_gram_steps(num_steps)
     gram_inputs = np.array(spec.resolve_gram_inputs(task))
@@ -323,16 +341,18 @@ def loop(
         return train_loss, test_loss, f if eval_inputs is None else f[np.array(eval_inputs, int)]
 
     def recordings(step: Any, training: tuple[Any, Any, Any]) -> dict[str, Callable[[], Any]]:
-        params, opt_state, last_update = training
+        params, opt_state, seen = training
 
         def gram_features() -> dict[str, tuple[jax.Array, ...]]:
             of = features(params, inputs[gram_inputs])
             return {name: getattr(of, name) for name in spec.grams}
 
-        state = State(step, params, opt_state, params_0, last_update)
-        return ({"grams": gram_features} if gram_steps else {}) | {
-            f"observe {name}": partial(observer.observe, state, batch_at(step)) for name, observer in observers
-        }
+        found = {"grams": gram_features} if gram_steps else {}
+        for name, observer in observers:
+            last_update, params_1 = seen
+            state = State(step, params, opt_state, params_0, last_update, params_1)
+            found[f"observe {name}"] = partial(observer.observe, state, batch_at(step))
+        return found
 
     def visit(carry: tuple[Any, dict[str, Any]], stop: Stops) -> tuple[tuple[Any, dict[str, Any]], Any]:
         """Record the state at a stop, then train up to the next one."""
@@ -342,7 +362,8 @@ def loop(
         kept = {name: keep(kept[name], stop.slots[name], make) for name, make in makers.items()}
         return (lax.fori_loop(stop.step, stop.next_step, update, training), kept), evaluated
 
-    training = (params_0, transform.init(params_0), jax.tree.map(jnp.zeros_like, params_0) if observers else None)
+    seen = (jax.tree.map(jnp.zeros_like, params_0), params_0) if observers else None
+    training = (params_0, transform.init(params_0), seen)
     makers = recordings(jnp.int32(0), training)
     kept = {name: empty(make, int(stops.slots[name].max()) + 1) for name, make in makers.items()}
     (_, kept), evaluated = lax.scan(visit, (training, kept), stops)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -21,13 +20,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mupjax import activations, classification, quasi
+from mupjax import activations, quasi
 from mupjax.activations import Activation
 from mupjax.dynamics import matrix_free
-from mupjax.dynamics._arguments import check_memory, check_training, refuse_optimizer
+from mupjax.dynamics._arguments import check_memory, check_training, first_step_factors, refuse_optimizer
 from mupjax.dynamics._program import BACKWARD_FIELDS
+from mupjax.dynamics._scalings import check_limit, limit_scalings, scalings_of
 from mupjax.network import hidden_widths
-from mupjax.parametrization import Parametrization, ParamScaling
+from mupjax.parametrization import Parametrization
 from mupjax.runs import map_runs
 from mupjax.task import Task
 from mupjax.trajectory import Trajectory, TrajectorySpec
@@ -35,7 +35,6 @@ from mupjax.trajectory import Trajectory, TrajectorySpec
 DEFAULT_PARTICLES = 4096
 PILOT_RUNS = 8
 MAX_RUNS = 4096
-_TOLERANCE = 1e-9  # of exponents, as in the classification
 
 
 class FeatureInfo(NamedTuple):
@@ -71,6 +70,7 @@ def train(
     momentum: float = 0.0,
     nesterov: bool = False,
     weight_decay: float = 0.0,
+    initial_rates: Any = None,
     spec: TrajectorySpec | None = None,
     force: bool = False,
     max_directions: int | None = None,
@@ -81,8 +81,8 @@ def train(
     r"""Train the infinitely wide network of a parametrization that learns features, and return its trajectory.
 
     Args:
-      task, parametrization, depth, activation, learning_rate, num_steps, batches, momentum, nesterov, weight_decay: as
-        in `dense.train`.
+      task, parametrization, depth, activation, learning_rate, num_steps, batches, momentum, nesterov, weight_decay,
+        initial_rates: as in `dense.train`.
       key: random key of the scrambles.
       num_particles: copies averaged over, 4096 by default; powers of two are best.
       num_runs: independent runs, 1 by default; with two or more their mean is returned, with standard errors.
@@ -158,6 +158,7 @@ def _runs(
     momentum: float = 0.0,
     nesterov: bool = False,
     weight_decay: float = 0.0,
+    initial_rates: Any = None,
     spec: TrajectorySpec | None = None,
     force: bool = False,
     max_directions: int | None = None,
@@ -170,11 +171,12 @@ def _runs(
     matrix_free.check_space_time(spec, task, batches)
     particles = _positive("num_particles", DEFAULT_PARTICLES if num_particles is None else num_particles)
     runs = _positive("num_runs", num_runs)
-    kind = classification.classify(parametrization, depth, activation).kind
-    if kind != "feature" and not (force and kind == "kernel"):
-        raise ValueError(_refusal(parametrization.name, kind, depth))
+    kind = check_limit(parametrization, depth, activation, force=force)
     widths = hidden_widths(particles, depth)
-    scalings = matrix_free.scalings_of(parametrization, task, widths)
+    if kind == "feature":
+        scalings = limit_scalings(parametrization, activation, task, widths)
+    else:
+        scalings = scalings_of(parametrization, task, widths)
     need = estimate_bytes(
         task, depth=depth, num_steps=num_steps, num_particles=particles, num_runs=runs, batches=batches, spec=spec,
         max_directions=max_directions,
@@ -184,21 +186,22 @@ def _runs(
     schedule = learning_rate if callable(learning_rate) else None
     static = (
         ("activation", activation),
-        ("centred", True),
+        ("centred", not any(parametrization.mean)),  # outputs start at 0, but for weights of non-zero mean
         ("momentum", momentum),
         ("nesterov", nesterov),
         ("num_steps", num_steps),
         ("room", matrix_free.room_for(task, widths, num_steps, batches, max_directions)),
-        ("scalings", tuple(_in_the_limit(scalings, parametrization)) if kind == "feature" else scalings),
+        ("scalings", scalings),
         ("source", sobol),
         ("spec", spec),
         ("weight_decay", weight_decay),
         ("widths", widths),
     )
+    factors = first_step_factors(initial_rates, learning_rate, depth, task.x_train.dtype)
     keys = jax.random.split(key, runs)
     rate = jnp.zeros(()) if schedule is not None else jnp.asarray(learning_rate, task.x_train.dtype)
     batches = None if batches is None else jnp.asarray(batches)
-    found = map_runs(_runner(schedule, static), keys, task, rate, batches)
+    found = map_runs(_runner(schedule, static), keys, task, rate, batches, factors)
     found = jax.tree.map(np.asarray, found)
     if found.space_time is not None:  # backward vectors are n dLoss/dh in the limit
         scaled = {name: getattr(found.space_time, name) for name in BACKWARD_FIELDS}
@@ -259,23 +262,11 @@ def sobol(key: jax.Array, width: int, rows: int) -> Callable[[jax.Array, Any, in
 def _runner(schedule: Any, static: tuple[tuple[str, Any], ...]) -> Callable[..., Trajectory]:
     """The same function for the same settings, so that repeated calls find their compiled program."""
 
-    def run(key: jax.Array, task: Task, rate: jax.Array, batches: Any) -> Trajectory:
+    def run(key: jax.Array, task: Task, rate: jax.Array, batches: Any, factors: Any) -> Trajectory:
         rate = rate if schedule is None else schedule
-        return matrix_free.train_unchecked(task, key, rate, batches, **dict(static))
+        return matrix_free.train_unchecked(task, key, rate, batches, factors, **dict(static))
 
     return run
-
-
-def _in_the_limit(scalings: tuple[ParamScaling, ...], parametrization: Parametrization) -> list[ParamScaling]:
-    """Scalings whose ratio to muP's vanishes with the width become 0; where they keep up they are as they are."""
-    kept = []
-    muP = {"input": (0.0, -1.0), "hidden": (0.5, 0.0), "output": (1.0, 1.0)}
-    for scaling in scalings:
-        v, e = getattr(parametrization.v, scaling.role), getattr(parametrization.e, scaling.role)
-        std = scaling.init_std if abs(v - muP[scaling.role][0]) < _TOLERANCE else 0.0
-        rate = scaling.sgd_lr_mult if abs(e - muP[scaling.role][1]) < _TOLERANCE else 0.0
-        kept.append(replace(scaling, init_std=std, sgd_lr_mult=rate))
-    return kept
 
 
 def _until(error: float, max_seconds: float, key: jax.Array, more: Callable[..., Trajectory]) -> Trajectory:
@@ -320,12 +311,3 @@ def _positive(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"Expected `{name}` to be a positive int, got {name}={value!r}.")
     return value
-
-
-def _refusal(name: str, kind: str, depth: int) -> str:
-    expected = f"Expected a parametrization that learns features at infinite width, got {name} at depth {depth}"
-    return {
-        "kernel": f"{expected}, which has a kernel limit: use dynamics.kernel_limit.train (or force=True).",
-        "trivial": f"{expected}, whose outputs stay at their start for any fixed number of steps.",
-        "unstable": f"{expected}, which grows with the width and has no limit.",
-    }[kind]

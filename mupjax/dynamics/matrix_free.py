@@ -20,14 +20,21 @@ import numpy as np
 from mupjax import activations
 from mupjax.activations import Activation
 from mupjax.dynamics import _program
-from mupjax.dynamics._arguments import check_memory, check_training, refuse_optimizer
+from mupjax.dynamics._arguments import (
+    check_memory,
+    check_training,
+    first_step_factors,
+    refuse_optimizer,
+    warn_of_regime,
+)
 from mupjax.dynamics._program import Design
 from mupjax.dynamics._program import Info as Info
 from mupjax.dynamics._rows import capacity
+from mupjax.dynamics._scalings import Scalings, scalings_of
 from mupjax.dynamics._unformed import Shape
 from mupjax.dynamics.dense import Bytes
 from mupjax.network import hidden_widths
-from mupjax.parametrization import Parametrization, ParamScaling, PerRole
+from mupjax.parametrization import Parametrization
 from mupjax.task import Task
 from mupjax.trajectory import Trajectory, TrajectorySpec
 
@@ -46,6 +53,7 @@ def train(
     momentum: float = 0.0,
     nesterov: bool = False,
     weight_decay: float = 0.0,
+    initial_rates: Any = None,
     centred: bool = False,
     spec: TrajectorySpec | None = None,
     max_directions: int | None = None,
@@ -60,7 +68,7 @@ def train(
 
     Args:
       task, parametrization, width, depth, activation, learning_rate, num_steps, key, batches, momentum, nesterov,
-        weight_decay, centred: as in `dense.train`; any parametrization, layers of unequal width too.
+        weight_decay, initial_rates, centred: as in `dense.train`; any parametrization, layers of unequal width too.
       spec: what to record; `space_time` needs full batches and Gram inputs from the training set.
       max_directions: how many directions each hidden matrix may be asked from each side; by default as many as the
         samples seen, at most the width. Directions beyond are left out, and `info.left_out` says how large they were.
@@ -86,6 +94,7 @@ def train(
     refuse_optimizer(optimizer)
     check_training(task, learning_rate, num_steps, batches, momentum, weight_decay)
     check_space_time(spec, task, batches)
+    warn_of_regime(parametrization, depth, activation)
     room = room_for(task, widths, num_steps, batches, max_directions)
     bytes_ = estimate_bytes(
         task, width=widths, depth=depth, num_steps=num_steps, batches=batches, spec=spec, max_directions=max_directions
@@ -97,6 +106,7 @@ def train(
         key,
         learning_rate,
         batches,
+        first_step_factors(initial_rates, learning_rate, depth, task.x_train.dtype),
         activation=activations.get(activation),
         scalings=scalings_of(parametrization, task, widths),
         widths=widths,
@@ -116,19 +126,21 @@ def train_unchecked(
     key: jax.Array,
     learning_rate: Any,
     batches: Any,
+    factors: Any,
     *,
     widths: tuple[int, ...],
     activation: Activation,
-    scalings: tuple[ParamScaling, ...],
+    scalings: Scalings,
     room: int,
     **static: Any,
 ) -> Trajectory:
     """Run the program in one jitted call; arguments as in `_program.Design` and `_unformed.Shape`."""
     rank = min(task.num_inputs, task.input_dim)
     schedule = learning_rate if callable(learning_rate) else None
-    design = Design(Shape(widths, rank, task.out_dim, activation, scalings, room), schedule=schedule, **static)
+    shape = Shape(widths, rank, task.out_dim, activation, scalings.kernels, scalings.biases, room)
+    design = Design(shape, schedule=schedule, **static)
     rate = None if schedule is not None else jnp.asarray(learning_rate, task.x_train.dtype)
-    return _jitted(task, key, rate, None if batches is None else jnp.asarray(batches), design=design)
+    return _jitted(task, key, rate, None if batches is None else jnp.asarray(batches), factors, design=design)
 
 
 _jitted = partial(jax.jit, static_argnames="design")(_program.run)
@@ -137,14 +149,6 @@ _jitted = partial(jax.jit, static_argnames="design")(_program.run)
 def gaussians(key: jax.Array, width: int, rows: int) -> Callable[[jax.Array, Any, int], jax.Array]:
     """Independent standard Gaussians: the exact law."""
     return lambda tag, before, rows: jax.random.normal(jax.random.fold_in(key, tag), (rows, width))
-
-
-def scalings_of(parametrization: Parametrization, task: Task, widths: tuple[int, ...]) -> tuple[ParamScaling, ...]:
-    """Return the scalings of all kernels in the equivalent form whose forward factors are 1 (SGD does not see it)."""
-    plain = parametrization.shift(PerRole(*(-a for a in parametrization.a)))
-    hidden = (plain.scales("hidden", *fans) for fans in pairwise(widths))
-    first, last = plain.scales("input", task.input_dim, widths[0]), plain.scales("output", widths[-1], task.out_dim)
-    return (first, *hidden, last)
 
 
 def room_for(task: Task, widths: tuple[int, ...], num_steps: int, batches: Any, max_directions: int | None) -> int:

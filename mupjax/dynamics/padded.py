@@ -9,6 +9,7 @@ draws from the same key. Training then differs from the unpadded network's by fl
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -22,18 +23,28 @@ from mupjax import optim
 from mupjax.activations import Activation
 from mupjax.dynamics import dense
 from mupjax.network import MLP, Features
-from mupjax.parametrization import ZERO, Parametrization, ParamScaling, Role
+from mupjax.parametrization import ONE, ZERO, Parametrization, ParamScaling, Role
 from mupjax.task import Task
 from mupjax.trajectory import Trajectory, TrajectorySpec
 
-_NUMBERS = ("multiplier", "init_std", "sgd_lr_mult", "adam_lr_mult", "adam_epsilon_mult")
-_UNIT = Parametrization("unit", ZERO, ZERO, ZERO, ZERO)  # standard Gaussians in every kernel
+_NUMBERS = (
+    "multiplier",
+    "init_std",
+    "sgd_lr_mult",
+    "adam_lr_mult",
+    "adam_epsilon_mult",
+    "init_mean",
+    "sgd_lr_mult_first",
+    "init_kept",
+)
+_UNIT = Parametrization("unit", ZERO, ZERO, ZERO, ZERO, sigma=ONE)  # standard Gaussians in every parameter
 
 
 class Member(NamedTuple):
     """What tells a network from its siblings; arrays, so that members lie along a runs axis.
 
-    widths: [L] int32, units of the hidden layers. scalings: [L + 1, 5], the numbers of each kernel's ParamScaling.
+    widths: [L] int32, units of the hidden layers. scalings: [2 (L + 1), 8], the numbers of each kernel's ParamScaling,
+    then of each bias's; those of a bias that is absent keep it at zero.
     """
 
     widths: Any
@@ -44,7 +55,8 @@ class Family(NamedTuple):
     """What siblings share: hashable, a constant of the compiled program.
 
     widths: padded units of every hidden layer. padded: whether a member may have fewer. multiplied: whether a member
-    may have forward factors other than 1.
+    may have forward factors other than 1. switched: whether a member may have a first step of its own. biased: whether
+    a member may have biases.
     """
 
     widths: tuple[int, ...]
@@ -55,15 +67,32 @@ class Family(NamedTuple):
     spec: TrajectorySpec
     padded: bool
     multiplied: bool
+    switched: bool = False
+    biased: bool = False
 
 
 def member(parametrization: Parametrization, task: Task, widths: tuple[int, ...]) -> Member:
     """Return the numbers of a network with these hidden widths."""
-    leaves = [
-        parametrization.scales(role, fan_in, fan_out) for role, fan_in, fan_out in _kernels(task, widths, len(widths))
-    ]
-    numbers = [[getattr(leaf, name) for name in _NUMBERS] for leaf in leaves]
+    parametrization.check_depth(len(widths))
+    numbers = []
+    for biases in (False, True):
+        for layer, (role, *fans) in enumerate(_parameters(task, widths, len(widths), biases=biases), 1):
+            numbers.append(_numbers(parametrization.scales(role, *fans, layer=layer)))
+            if biases and not parametrization.has_bias(layer):
+                numbers[-1] = [
+                    0.0 if name in _MOVES else value for name, value in zip(_NUMBERS, numbers[-1], strict=True)
+                ]
     return Member(np.array(widths, np.int32), np.array(numbers, task.x_train.dtype))
+
+
+_MOVES = ("init_std", "init_mean", "sgd_lr_mult", "sgd_lr_mult_first", "adam_lr_mult")
+
+
+def _numbers(leaf: ParamScaling) -> list[float]:
+    """A scaling's numbers; where the first step is as the later ones, its numbers say so."""
+    first = leaf.sgd_lr_mult if leaf.sgd_lr_mult_first is None else leaf.sgd_lr_mult_first
+    whole = replace(leaf, sgd_lr_mult_first=first, init_kept=1.0 if leaf.init_kept is None else leaf.init_kept)
+    return [getattr(whole, name) for name in _NUMBERS]
 
 
 def train(task: Task, one: Member, key: jax.Array, rate: Any, batches: Any, family: Family) -> Trajectory:
@@ -89,7 +118,7 @@ def train(task: Task, one: Member, key: jax.Array, rate: Any, batches: Any, fami
       >>> train(task, member(mup(), task, (8, 8)), jax.random.key(0), 0.5, None, family).train_loss.shape
       (4,)
     """
-    scaling = _scaling_tree(task, one)
+    scaling = _scaling_tree(task, one, family)
     return dense.loop(
         task,
         _initial(task, one, key, family),
@@ -108,10 +137,12 @@ def can_pad(activation: Activation) -> bool:
     return bool(np.isfinite(jax.grad(activation.phi)(jnp.zeros(()))))
 
 
-def _kernels(task: Task, widths: Any, depth: int) -> list[tuple[Role, Any, Any]]:
-    """Role, fan_in and fan_out of every kernel."""
+def _parameters(task: Task, widths: Any, depth: int, *, biases: bool = False) -> list[tuple[Role, Any, Any]]:
+    """Role, fan_in and fan_out of every kernel, or of every bias."""
     fans = list(pairwise([task.input_dim, *(widths[layer] for layer in range(depth)), task.out_dim]))
     roles: tuple[Role, ...] = ("input", *("hidden" for _ in range(depth - 1)), "output")
+    if biases:
+        roles = (*("bias" for _ in range(depth)), "output_bias")
     return [(role, *fan) for role, fan in zip(roles, fans, strict=True)]
 
 
@@ -120,27 +151,41 @@ def _names(depth: int) -> list[str]:
     return [*(f"layer_{layer}" for layer in range(1, depth + 1)), "readout"]
 
 
-def _scaling_tree(task: Task, one: Member) -> dict[str, dict[str, ParamScaling]]:
+def _rows(family: Family) -> list[tuple[str, str, int]]:
+    """Layer, name and row of the numbers of every parameter."""
+    layers = _names(len(family.widths))
+    names = ("kernel", "bias") if family.biased else ("kernel",)
+    return [(layer, name, row + k * len(layers)) for k, name in enumerate(names) for row, layer in enumerate(layers)]
+
+
+def _scaling_tree(task: Task, one: Member, family: Family) -> dict[str, dict[str, ParamScaling]]:
     """The member's scaling tree; its numbers may be tracers."""
     depth = one.widths.shape[0]
-    return {
-        name: {"kernel": ParamScaling(*kernel, **dict(zip(_NUMBERS, numbers, strict=True)))}
-        for name, kernel, numbers in zip(_names(depth), _kernels(task, one.widths, depth), one.scalings, strict=True)
-    }
+    fans = [*_parameters(task, one.widths, depth), *_parameters(task, one.widths, depth, biases=True)]
+    tree: dict[str, dict[str, ParamScaling]] = {layer: {} for layer in _names(depth)}
+    for layer, name, row in _rows(family):
+        numbers: dict[str, Any] = dict(zip(_NUMBERS, one.scalings[row], strict=True))
+        if not family.switched:
+            numbers |= {"sgd_lr_mult_first": None, "init_kept": None}
+        tree[layer][name] = ParamScaling(*fans[row], **numbers)
+    return tree
 
 
 def _initial(task: Task, one: Member, key: jax.Array, family: Family) -> dict[str, dict[str, jax.Array]]:
     """Gaussians as `MLP.init` draws them at the padded width, scaled, with zeros for what is absent."""
     depth = len(family.widths)
-    model = MLP(family.widths, depth, task.out_dim, _UNIT, family.activation)
-    gaussians = nn.meta.unbox(model.init(key, task.x_train[:1]))["params"]
-    std = one.scalings[:, _NUMBERS.index("init_std")]
-    params = {name: {"kernel": std[row] * gaussians[name]["kernel"]} for row, name in enumerate(_names(depth))}
+    model = MLP(family.widths, depth, task.out_dim, _UNIT, family.activation, use_bias=family.biased)
+    params = nn.meta.unbox(model.init(key, task.x_train[:1]))["params"]
+    std, mean = (one.scalings[:, _NUMBERS.index(name)] for name in ("init_std", "init_mean"))
+    for layer, name, row in _rows(family):
+        params[layer][name] = std[row] * params[layer][name] + mean[row]
     if not family.padded:
         return params
     present = [jnp.full(task.input_dim, True), *_present(one, family), jnp.full(task.out_dim, True)]
-    for name, (rows, columns) in zip(_names(depth), pairwise(present), strict=True):
-        params[name]["kernel"] = jnp.where(rows[:, None] & columns[None, :], params[name]["kernel"], 0)
+    for layer, (rows, columns) in zip(_names(depth), pairwise(present), strict=True):
+        params[layer]["kernel"] = jnp.where(rows[:, None] & columns[None, :], params[layer]["kernel"], 0)
+        if family.biased:
+            params[layer]["bias"] = jnp.where(columns, params[layer]["bias"], 0)
     return params
 
 
@@ -156,11 +201,15 @@ def _features(one: Member, family: Family, params: Any, inputs: jax.Array) -> Fe
 
     def product(x: jax.Array, row: int, name: str) -> jax.Array:
         y = jnp.matmul(x, params[name]["kernel"], precision="highest")
-        return one.scalings[row, 0] * y if family.multiplied else y
+        y = one.scalings[row, 0] * y if family.multiplied else y
+        if not family.biased:
+            return y
+        bias = params[name]["bias"]
+        return y + (one.scalings[row + len(layers) + 1, 0] * bias if family.multiplied else bias)[None, :]
 
+    *layers, readout = _names(len(family.widths))
     hs, xs = [], []
     x = inputs / inputs.shape[-1] ** 0.5
-    *layers, readout = _names(len(family.widths))
     for row, name in enumerate(layers):
         hs.append(product(x, row, name))
         x = phi(hs[-1])

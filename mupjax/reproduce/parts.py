@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from mupjax.compare import compare
 from mupjax.covariance_study import covariance_study
 from mupjax.results import arguments_json
 from mupjax.task import Task
+from mupjax.training_study import training_study
 
 MAIN = "main"  # the part whose results lie in the study's own folder
 WIDE = "wide"  # the same for few steps, at widths that main cannot reach
@@ -24,8 +25,8 @@ class Part(NamedTuple):
     """One comparison of a study.
 
     name: also its folder's. title: in words. data: what `datasets.load` is given. settings: what `compare` is given, or
-    `covariance_study` where `kind` is 'covariance'. change: what is done to the second training input, a name in
-    CHANGES.
+    another function of KINDS. change: what is done to the second training input, a name in CHANGES. dataset: where it
+    is another than the study's; 'line' is a function of one variable (`line`).
     """
 
     name: str
@@ -34,7 +35,14 @@ class Part(NamedTuple):
     settings: Mapping[str, Any]
     change: str = "none"
     kind: str = "compare"
+    dataset: str | None = None
 
+
+KINDS: dict[str, Callable[..., Any]] = {
+    "compare": compare,
+    "covariance": covariance_study,
+    "training": training_study,
+}
 
 CHANGES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "none": lambda first, second: second,
@@ -63,7 +71,7 @@ def run_part(
       memory_gb, progress: as in `compare`.
 
     Returns:
-      What `compare` or `covariance_study` returns; a comparison with the `targets` of its training inputs, and with
+      What the function of the part's kind returns; a comparison with the `targets` of its training inputs, and with
       `test_error` where there is a test set.
 
     Raises:
@@ -75,12 +83,11 @@ def run_part(
         print(f"{part.name}: {part.title}")
     task = task_of(part, dataset, data_dir)
     start = time.perf_counter()
-    run = {"compare": compare, "covariance": covariance_study}[part.kind]
-    data = run(task, **part.settings, memory_gb=memory_gb, progress=progress)
+    data = KINDS[part.kind](task, **part.settings, memory_gb=memory_gb, progress=progress)
     if part.kind == "compare":
         data = data.assign(targets=_targets(task))
-    if task.x_test is not None:
-        data = data.assign(test_error=_test_error(data, task))
+        if task.x_test is not None:
+            data = data.assign(test_error=_test_error(data, task))
     data.attrs |= {"arguments": _arguments(part, dataset), "seconds": round(time.perf_counter() - start)}
     if out is not None:
         store.write(data, folder_of(part.name, out))
@@ -93,19 +100,20 @@ def finished(part: Part, dataset: str, out: str | os.PathLike[str]) -> Any:
     return store.read(place) if place else None
 
 
-def cifar10_or_digits(data_dir: str | os.PathLike[str] | None) -> tuple[str, str]:
-    """Return 'cifar10', as in the paper, where its files are at hand, else 'digits'; and why, in words."""
+def papers_or_digits(names: Sequence[str], data_dir: str | os.PathLike[str] | None) -> tuple[str, str]:
+    """Return the first of a paper's datasets where the files of all are at hand, else 'digits'; and why, in words."""
     if data_dir is None:
-        return "digits", "No directory of CIFAR-10's files was given."
-    try:
-        datasets.load("cifar10", classes=(0, 1), train_size=2, test_size=None, data_dir=data_dir)
-    except FileNotFoundError as missing:
-        return "digits", f"No CIFAR-10, as in the paper: {missing}"
-    return "cifar10", f"CIFAR-10 is in {data_dir}."
+        return "digits", f"No directory of the files of {' and '.join(names)} was given."
+    for name in names:
+        try:
+            datasets.load(name, classes=(0, 1), train_size=2, test_size=None, data_dir=data_dir)
+        except FileNotFoundError as missing:
+            return "digits", f"No {name}, as in the paper: {missing}"
+    return names[0], f"The files of {' and '.join(names)} are in {data_dir}."
 
 
 def _arguments(part: Part, dataset: str) -> str:
-    about = {"part": part.name, "dataset": dataset, "change": part.change, **part.data, **part.settings}
+    about = {"part": part.name, "dataset": part.dataset or dataset, "change": part.change, **part.data, **part.settings}
     return arguments_json(about)
 
 
@@ -116,12 +124,27 @@ def folder_of(name: str, out: str | os.PathLike[str]) -> Path:
 
 def task_of(part: Part, dataset: str, data_dir: str | os.PathLike[str] | None = None) -> Task:
     """Return the part's task, its second training input changed."""
-    task = datasets.load(dataset, data_dir=data_dir, **part.data)
+    if part.dataset == "line":
+        return line(**part.data)
+    task = datasets.load(part.dataset or dataset, data_dir=data_dir, **part.data)
     if part.change == "none":
         return task
     x = np.array(task.x_train)
     x[1] = CHANGES[part.change](x[0], x[1])
     return Task(x, task.y_train, task.x_test, task.y_test, task.loss)
+
+
+def line(num_train: int, num_test: int) -> Task:
+    """Return a task in one variable: sin(2 x) + x/2 at uneven points of [-2, 2], tested on a grid of [-3, 3].
+
+    Example:
+      >>> line(num_train=6, num_test=61)
+      Task(train=6, test=61, input_dim=1, out_dim=1, loss='mse')
+    """
+    x = 2 * np.sin(np.linspace(-1.3, 1.4, num_train))[:, None]
+    grid = np.linspace(-3, 3, num_test)[:, None]
+    target = [np.sin(2 * points) + points / 2 for points in (x, grid)]
+    return Task(x, target[0], grid, target[1])
 
 
 def _targets(task: Task) -> Any:

@@ -1,0 +1,14 @@
+"""Optax transforms and optimizers that apply the per-layer learning rates of a parametrization."""
+
+from mupjax.optim.check import check_optimizer as check_optimizer
+from mupjax.optim.optimizers import Optimizer as Optimizer
+from mupjax.optim.optimizers import adam as adam
+from mupjax.optim.optimizers import adamw as adamw
+from mupjax.optim.optimizers import sgd as sgd
+from mupjax.optim.transforms import FirstStepState as FirstStepState
+from mupjax.optim.transforms import Rule as Rule
+from mupjax.optim.transforms import drop_initial_weights as drop_initial_weights
+from mupjax.optim.transforms import is_switched as is_switched
+from mupjax.optim.transforms import scale_by_parametrization as scale_by_parametrization
+from mupjax.optim.transforms import with_first_factor as with_first_factor
+from mupjax.optim.transforms import with_initial_rates as with_initial_rates

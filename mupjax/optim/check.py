@@ -1,0 +1,117 @@
+"""Whether the learning-rate multipliers survive what an optimizer chains."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mupjax.optim.optimizers import Optimizer
+from mupjax.optim.transforms import MULTIPLIERS, Rule, by_path, check_rule, is_scaling, is_switched
+from mupjax.parametrization import ParamScaling
+
+
+def check_optimizer(optimizer: Optimizer, scaling: Any, rule: Rule | None = "sgd", *, max_steps: int = 64) -> None:
+    """Check that the learning-rate multipliers survive everything the optimizer chains.
+
+    Builds `optimizer(scaling, 1.0)`, feeds equal gradients until an update is not zero, and compares the updates'
+    ratios with the rule's multipliers to 1e-3. A parameter whose update stays exactly zero is frozen: it is not
+    compared. Where the first step has multipliers of its own, the first update that is not zero must have these and the
+    next one the later ones. Runs at trace time on one-element parameters, once with small gradients (which no clipping
+    reaches) and, where that fails, with large ones (which outweigh any epsilon).
+
+    Args:
+      optimizer: a callable (scaling, learning_rate) -> optax.GradientTransformation.
+      scaling: a scaling tree.
+      rule: 'sgd' or 'adam', or None to find out: where doubled gradients double the updates 'sgd' applies.
+      max_steps: gradients to feed at most (MultiSteps and warm-ups give zeros first).
+
+    Raises:
+      ValueError: where a multiplier does not survive; the message names the parameter's path, what was expected and
+        what came.
+
+    Warns:
+      UserWarning: where all updates were zero, so that nothing could be decided.
+    """
+    if rule is not None:
+        check_rule(rule)
+    lost = None
+    with jax.ensure_compile_time_eval():
+        first_updates = _probe(optimizer, scaling, max_steps)
+        for gradient in (1e-4, 1e4):
+            updates = first_updates(gradient)
+            if not updates:
+                warnings.warn(f"check_optimizer: undetermined, {max_steps} updates were all zero.", stacklevel=2)
+                return
+            applied = rule
+            if applied is None:
+                growth = _norm(first_updates(2 * gradient)[0]) / _norm(updates[0])
+                applied = "sgd" if abs(growth - 2) < abs(growth - 1) else "adam"
+            found = _lost_multiplier(updates[0], scaling, applied, first=True)
+            if found is None and len(updates) > 1:
+                found = _lost_multiplier(updates[1], scaling, applied, first=False)
+            if found is None:
+                return
+            lost = lost or found
+    raise ValueError(lost)
+
+
+def _lost_multiplier(updates: list[jax.Array], scaling: Any, rule: Rule, *, first: bool) -> str | None:
+    """Return what is wrong with the first update whose ratio to the others is not the rule's; None where all are."""
+
+    def multiplier_of(leaf: ParamScaling) -> Any:
+        of_first = first and leaf.sgd_lr_mult_first is not None
+        return leaf.sgd_lr_mult_first if of_first else getattr(leaf, MULTIPLIERS[rule])
+
+    compared = [
+        (name, multiplier_of(leaf), float(update.ravel()[0]))
+        for (name, leaf), update in zip(by_path(scaling).items(), updates, strict=True)
+        if not bool(jnp.all(update == 0))
+    ]
+    name_0, multiplier_0, update_0 = compared[0]
+    for name, multiplier, update in compared:
+        got = multiplier_0 * update / update_0
+        if not abs(got / multiplier - 1) <= 1e-3:
+            why = "is scale_by_parametrization missing, before a stage that normalises gradients, or of the other rule?"
+            if first and is_switched(scaling):
+                why += " Or does a warm-up hold the first step, which has rates of its own, at zero?"
+            return (
+                f"Expected the optimizer to keep the {rule} multiplier {multiplier:.4g} of {name} relative to "
+                f"{name_0}, got {got:.4g}: {why}"
+            )
+    return None
+
+
+def _probe(optimizer: Optimizer, scaling: Any, max_steps: int) -> Callable[[float], list[list[jax.Array]]]:
+    """Return a function from the size of equal gradients to the optimizer's first updates that are not all zero.
+
+    One update, or two where the first step differs from the later ones.
+    """
+    wanted = 2 if is_switched(scaling) else 1
+    transform = optimizer(scaling, 1.0)
+    update = jax.jit(transform.update)
+    # Small enough that weight decay does not show, and not zero, where stages that normalise by a parameter's norm
+    # (optax.scale_by_trust_ratio) would do nothing.
+    params = jax.tree.map(lambda _: jnp.full((1, 1), 1e-12), scaling, is_leaf=is_scaling)
+
+    def first_updates(gradient: float) -> list[list[jax.Array]]:
+        gradients = jax.tree.map(lambda p: jnp.full_like(p, gradient), params)
+        state, found = transform.init(params), []
+        for _ in range(max_steps):
+            updates, state = update(gradients, state, params)
+            leaves = jax.tree.leaves(updates)
+            if any(bool(jnp.any(leaf != 0)) for leaf in leaves):
+                found.append(leaves)
+            if len(found) == wanted:
+                break
+        return found
+
+    return first_updates
+
+
+def _norm(leaves: list[jax.Array]) -> float:
+    return float(optax.tree.norm(leaves))

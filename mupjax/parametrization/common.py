@@ -1,0 +1,39 @@
+"""What the presets share: the options that all of them take."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from mupjax.parametrization.scaling import ONE, ZERO, Biases, Parametrization, PerRole
+
+
+def made(
+    name: str,
+    *,
+    base_width: int = 1,
+    sigma: float | PerRole = 1.0,
+    bias_std: float = 0.0,
+    rates: PerRole = ONE,
+    biases: Biases = "none",
+    **exponents: Any,
+) -> Parametrization:
+    """Return a Parametrization without forward factors (a = 0).
+
+    Args:
+      name: of the preset.
+      base_width, rates, biases: see Parametrization.
+      sigma: standard deviations at the base width: one number for the kernels of the hidden layers 1..L, whose gain
+        depends on the activation, or a PerRole.
+      bias_std: the standard deviation of biases there, where `sigma` is a number.
+      **exponents: of Parametrization.
+
+    Raises:
+      ValueError: for standard deviations that are negative or not finite, and as Parametrization does.
+    """
+    for field, value in (("sigma", sigma), ("bias_std", bias_std)):
+        if not isinstance(value, PerRole) and not 0 <= value < math.inf:
+            raise ValueError(f"Expected `{field}` to be finite and >= 0, got {field}={value!r}.")
+    if not isinstance(sigma, PerRole):
+        sigma = PerRole(sigma, sigma, 1.0, bias=bias_std, output_bias=bias_std)
+    return Parametrization(name, ZERO, base_width=base_width, sigma=sigma, rates=rates, biases=biases, **exponents)

@@ -1,0 +1,93 @@
+r"""Presets by name, and those that Tensor Programs began with: standard, neural tangent and maximal update.
+
+All take `base_width`, `sigma` (the standard deviations at the base width: one number for the kernels of the hidden
+layers 1..L, or a PerRole), `bias_std` (of the biases there), `rates` (a PerRole of constant factors of the learning
+rate) and `biases` ('none', 'first' or 'all' layers have one); see Parametrization.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mupjax.parametrization import integrable
+from mupjax.parametrization.common import made
+from mupjax.parametrization.scaling import Parametrization, PerRole
+
+
+def sp(*, learning_rate_exponent: float = 1.0, **common: Any) -> Parametrization:
+    r"""Standard parametrization: variances (1, 1/n, 1/n), one rate :math:`\eta n^{-e}` for all layers.
+
+    With the default exponent 1 its limit is a kernel one in which the input layer's share of the NTK vanishes. With
+    `learning_rate_exponent=0` it is what practice calls standard: one rate :math:`\eta`, unstable in width; its best
+    learning rate drifts.
+
+    Args:
+      learning_rate_exponent: the exponent e, for SGD and Adam alike.
+      **common: as of every preset.
+    """
+    rates = PerRole(*(float(learning_rate_exponent),) * 5)
+    return made("sp", b=PerRole(0.0, 0.5, 0.5), c=rates, adam_c=rates, **common)
+
+
+def ntp(**common: Any) -> Parametrization:
+    r"""NTK parametrization: variances (1, 1/n, 1/n), SGD rates :math:`\eta` (1, 1/n, 1/n). Kernel limit, full NTK.
+
+    Adam's rates are (1, 1/n, 1/n) too: the full-alignment row of Everett et al. 2024 (arXiv:2407.05872) in effective
+    form, in which preactivations move by O(1) and logits by up to :math:`n^{1/2}` in the first step.
+    """
+    rates = PerRole(0.0, 1.0, 1.0)
+    return made("ntp", b=PerRole(0.0, 0.5, 0.5), c=rates, adam_c=rates, **common)
+
+
+def mup(**common: Any) -> Parametrization:
+    r"""Maximal update parametrization: variances (1, 1/n, 1/n^2), SGD rates :math:`\eta` (n, 1, 1/n).
+
+    The one stable choice in which every layer learns features at infinite width (Yang & Hu 2021, Sec. 5). Adam's rates
+    are :math:`\eta` (1, 1/n, 1/n): an entry of Adam's update has size 1, a product over fan_in aligned entries has size
+    fan_in, and h must move by O(1) (Yang et al. 2022, arXiv:2203.03466, Table 3).
+    """
+    c, adam_c = PerRole(-1.0, 0.0, 1.0, bias=-1.0), PerRole(0.0, 1.0, 1.0)
+    return made("mup", b=PerRole(0.0, 0.5, 1.0), c=c, adam_c=adam_c, spectral=True, **common)
+
+
+PRESETS = {
+    "sp": sp,
+    "ntp": ntp,
+    "mup": mup,
+    "ip": integrable.ip,
+    "ip_llr": integrable.ip_llr,
+    "ip_bias": integrable.ip_bias,
+    "ip_non_centered": integrable.ip_non_centered,
+    "hp": integrable.hp,
+    "hpz": integrable.hpz,
+}
+OF_DEPTH = ("ip_llr", "ip_bias")
+
+
+def get(name: str | Parametrization, *, depth: int | None = None, **options: Any) -> Parametrization:
+    """Return the preset `name` built with `options`; a Parametrization is returned as it is.
+
+    Args:
+      name: of a preset.
+      depth: the number of hidden layers, for presets that depend on it; others leave it out.
+      **options: of the preset.
+
+    Raises:
+      ValueError: for an unknown name, a preset that depends on the depth where none is given, or options beside a
+        finished Parametrization.
+
+    Example:
+      >>> get("mup", base_width=64).base_width, get("ip_llr", depth=3).depth
+      (64, 3)
+    """
+    if isinstance(name, Parametrization):
+        if options:
+            raise ValueError(f"Expected no options beside a Parametrization, got {', '.join(options)}.")
+        return name
+    if name not in PRESETS:
+        raise ValueError(f"Expected `parametrization` to be one of {', '.join(PRESETS)}, got {name!r}.")
+    if name in OF_DEPTH:
+        if depth is None:
+            raise ValueError(f"Expected one `depth` with {name}, whose first rates depend on it, got none or several.")
+        options["depth"] = depth
+    return PRESETS[name](**options)

@@ -1,0 +1,304 @@
+r"""abc-parametrizations: how initial sizes and learning rates depend on width.
+
+The weights of layer :math:`l` are :math:`W^l = n^{-a_l} w^l` with :math:`w^l \sim N(0, \sigma^2 n^{-2 b_l})`, and SGD
+moves :math:`w^l` with the rate :math:`\eta n^{-c_l}` (Yang & Hu 2021, arXiv:2011.14522, Sec. 3). Only
+:math:`v_l = a_l + b_l` (the effective standard deviation is :math:`n^{-v_l}`) and :math:`e_l = 2 a_l + c_l` (the
+effective rate is :math:`\eta n^{-e_l}`) matter to SGD; Adam's effective rate is :math:`\eta n^{-(a_l + c'_l)}` with its
+own exponents :math:`c'`. The presets store :math:`a = 0`, so a kernel holds the effective :math:`W^l`.
+
+Integrable parametrizations with large initial learning rates (Hajjar, Chizat & Giraud 2021, arXiv:2110.15596) have
+exponents of their own for the first SGD step, and some lose their initial weights in it.
+
+This module is arithmetic on numbers: it imports neither JAX nor NumPy.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+Role = Literal["input", "hidden", "output", "bias", "output_bias"]
+Number = Any  # an int or float, or a tracer where widths are padded
+
+
+Biases = Literal["none", "first", "all"]
+
+
+class PerRole(NamedTuple):
+    """One number for each role a parameter can have.
+
+    `input`, `hidden`, `output`: the kernels of layer 1, layers 2..L, and the readout. `bias`: the biases of layers
+    1..L. `output_bias`: the bias of the readout. In `Parametrization.c_first` `hidden` and `bias` may be tuples, with
+    one number for each layer 2..L and 1..L.
+    """
+
+    input: float
+    hidden: Any
+    output: float
+    bias: Any = 0.0
+    output_bias: float = 0.0
+
+
+ZERO = PerRole(0.0, 0.0, 0.0)
+ONE = PerRole(1.0, 1.0, 1.0, 1.0, 1.0)
+UNIT_GAUSSIANS = PerRole(1.0, 1.0, 1.0)  # biases start at zero
+
+
+@dataclass(frozen=True)
+class ParamScaling:
+    """What the parametrization says of one parameter. Not a pytree: it is one leaf of a scaling tree.
+
+    Attributes:
+      role: input, hidden, output, bias or output_bias.
+      fan_in: inputs of the layer that the parameter belongs to.
+      fan_out: outputs of that layer.
+      multiplier: the forward factor, `W = multiplier * w`.
+      init_std: the standard deviation of the stored `w` at initialisation.
+      sgd_lr_mult: what SGD's learning rate for the stored `w` is multiplied by.
+      adam_lr_mult: what Adam's learning rate for the stored `w` is multiplied by.
+      adam_epsilon_mult: what Adam's epsilon is multiplied by: the order in width of the gradient of the stored `w`
+        once the readout carries it. It is that from the start where forward and backward sizes are preserved; under
+        ip the first gradients are smaller by n^-1/2 for every hidden product on the way.
+      init_mean: the mean of the stored `w` at initialisation.
+      sgd_lr_mult_first: what SGD's learning rate is multiplied by in the first step; None where it is as later.
+      init_kept: what the initial `w` is multiplied by in the first step; None where it stays.
+    """
+
+    role: Role
+    fan_in: Number
+    fan_out: Number
+    multiplier: Number
+    init_std: Number
+    sgd_lr_mult: Number
+    adam_lr_mult: Number
+    adam_epsilon_mult: Number
+    init_mean: Number = 0.0
+    sgd_lr_mult_first: Number | None = None
+    init_kept: Number | None = None
+
+    @property
+    def is_switched(self) -> bool:
+        """Whether the first step differs from the later ones."""
+        return self.sgd_lr_mult_first is not None or self.init_kept is not None
+
+
+@dataclass(frozen=True)
+class Parametrization:
+    r"""Exponents of width for the forward factor, the initial size and the learning rates of every role.
+
+    Attributes:
+      name: what tables and plots call it.
+      a: the forward factor is :math:`n^{-a}`.
+      b: the standard deviation of the stored parameter is :math:`n^{-b}`.
+      c: SGD's rate for the stored parameter is :math:`\eta n^{-c}`.
+      adam_c: Adam's rate for the stored parameter is :math:`\eta n^{-c'}`.
+      base_width: the width :math:`n_0` at which the network is the standard one (SP's variances, one rate
+        :math:`\eta`); powers are taken of :math:`n/n_0`. 1 gives the bare powers of :math:`n`.
+      spectral: for layers of unequal width, scale a hidden layer by its aspect ratio (Yang, Simon & Bernstein 2023,
+        arXiv:2310.17813, Condition 1): the standard deviation by min(1, sqrt(fan_out/fan_in)), SGD's rate by
+        fan_out/fan_in. Of no effect where all widths are equal.
+      sigma: the standard deviation of the initial Gaussians at the base width, in SP's units there (1 for the input
+        kernel and biases, :math:`n_0^{-1/2}` for the others); 0 starts biases at zero.
+      mean: the mean of the initial Gaussians, in the same units.
+      rates: constant factors of the learning rate.
+      c_first: SGD's exponents in the first step, where they differ from `c`; layers may have their own.
+      b_later: where given, the initial part of a parameter is multiplied by :math:`n^{-(b' - b)}` in the first step;
+        inf leaves nothing of it.
+      biases: which layers have one: 'none', 'first' (layer 1 alone) or 'all' (the readout too).
+      depth: the number of hidden layers that the exponents are made for; None for any.
+
+    Raises:
+      ValueError: for exponents or constants that are not finite, a base width that is not a positive int, a negative
+        `sigma`, an unknown word for `biases`.
+
+    Example:
+      >>> from mupjax.parametrization import mup
+      >>> mup().scales("output", fan_in=64, fan_out=1).init_std == 1 / 64
+      True
+    """
+
+    name: str
+    a: PerRole
+    b: PerRole
+    c: PerRole
+    adam_c: PerRole
+    base_width: int = 1
+    spectral: bool = False
+    sigma: PerRole = UNIT_GAUSSIANS
+    mean: PerRole = ZERO
+    rates: PerRole = ONE
+    c_first: PerRole | None = None
+    b_later: PerRole | None = None
+    biases: Biases = "none"
+    depth: int | None = None
+
+    def __post_init__(self) -> None:
+        for field in _PER_ROLE:
+            numbers = getattr(self, field)
+            if numbers is None and field in ("c_first", "b_later"):
+                continue
+            if not isinstance(numbers, PerRole) or not all(_is_number(number, field) for number in numbers):
+                raise ValueError(f"Expected `{field}` to be a PerRole of finite numbers, got {field}={numbers!r}.")
+        if min(self.sigma) < 0:
+            raise ValueError(f"Expected `sigma` to be >= 0, got sigma={self.sigma!r}.")
+        if self.biases not in ("none", "first", "all"):
+            raise ValueError(f"Expected `biases` to be 'none', 'first' or 'all', got biases={self.biases!r}.")
+        if isinstance(self.base_width, bool) or not isinstance(self.base_width, int) or self.base_width < 1:
+            raise ValueError(f"Expected `base_width` to be a positive int, got base_width={self.base_width!r}.")
+
+    @property
+    def v(self) -> PerRole:
+        """Exponents `a + b`: the effective standard deviation falls as `n**-v`."""
+        return PerRole(*(a + b for a, b in zip(self.a, self.b, strict=True)))
+
+    @property
+    def e(self) -> PerRole:
+        """Exponents `2a + c`: SGD's effective rate falls as `n**-e`."""
+        return PerRole(*(2 * a + c for a, c in zip(self.a, self.c, strict=True)))
+
+    def shift(self, t: float | PerRole) -> Parametrization:
+        r"""Return another form of the same parametrization: (a+t, b-t, c-2t) for SGD, (a+t, b-t, c'-t) for Adam.
+
+        Training is the same function of time in every form (Yang & Hu 2021, Sec. 3 for SGD; Yang et al. 2022,
+        Lemma J.1 for Adam): only the split of a weight into forward factor and stored number differs.
+
+        Args:
+          t: one number for all roles, or one for each.
+
+        Example:
+          >>> from mupjax.parametrization import ntp
+      >>> ntp().shift(0.5).b.hidden  # not 1/2 any more: the forward factor carries it
+          0.0
+        """
+        by_role = t if isinstance(t, PerRole) else PerRole(t, t, t, t, t)
+
+        def moved(exponents: Any, step: float) -> Any:
+            if exponents is None:
+                return None
+            pairs = zip(exponents, by_role, strict=True)
+            numbers: list[Any] = [
+                tuple(one + step * s for one in e) if isinstance(e, tuple) else e + step * s for e, s in pairs
+            ]
+            return PerRole(*numbers)
+
+        steps = {"a": 1, "b": -1, "c": -2, "adam_c": -1, "c_first": -2, "b_later": -1}
+        return replace(self, **{field: moved(getattr(self, field), step) for field, step in steps.items()})
+
+    def has_bias(self, layer: int) -> bool:
+        """Whether a layer has a bias: 1..L, or L+1, the readout."""
+        return self.biases == "all" or (self.biases == "first" and layer == 1)
+
+    def check_depth(self, depth: int) -> None:
+        """Raise ValueError where the exponents were made for another depth."""
+        if self.depth is not None and depth != self.depth:
+            raise ValueError(
+                f"Expected `depth` to be {self.depth}, which the exponents of {self.name} were made for, got {depth}."
+            )
+
+    def scales(self, role: Role, fan_in: Number, fan_out: Number, layer: int | None = None) -> ParamScaling:
+        r"""Return the scaling of one parameter of a layer with `fan_in` inputs and `fan_out` outputs.
+
+        Pure arithmetic, so that `fan_in` and `fan_out` may be tracers. The width that counts is `fan_out` for the
+        input kernel and the biases, `fan_in` for hidden kernels and the readout; the input dimension and the number
+        of outputs are constants and never enter.
+
+        Args:
+          role: input, hidden, output, bias or output_bias; for a bias give its layer's fans.
+          fan_in: inputs of the layer.
+          fan_out: outputs of the layer.
+          layer: its number, 1 for the first; asked for where layers have exponents of their own.
+
+        Raises:
+          ValueError: for an unknown role, a layer that is missing or out of range.
+        """
+        if role not in PerRole._fields:
+            raise ValueError(f"Expected `role` to be one of {', '.join(PerRole._fields)}, got role={role!r}.")
+        a, b, c, adam_c = (getattr(x, role) for x in (self.a, self.b, self.c, self.adam_c))
+        sigma, mean, constant = (getattr(x, role) for x in (self.sigma, self.mean, self.rates))
+        n0 = self.base_width
+        ratio = (fan_out if role in ("input", "bias") else fan_in) / n0
+        multiplier = ratio**-a
+        unit = (n0**-0.5 if role in ("hidden", "output") else 1.0) * ratio**-b
+        spectral = self.spectral and role == "hidden"
+        aspect = fan_out / fan_in if spectral else 1
+        if spectral:
+            unit = unit * ((1 + aspect - abs(1 - aspect)) / 2) ** 0.5  # min(1, aspect), also for tracers
+
+        def lr_mult(c: float) -> Number:
+            if spectral:
+                return constant * aspect * (fan_out / n0) ** -(2 * a + c) / multiplier**2
+            return constant * ratio**-c
+
+        # Where sizes are preserved through the layers, backward vectors have the readout's, so dLoss/dW does too; the
+        # readout's own gradient is x^L chi = Theta(1). (ip's first gradients are smaller still: see ParamScaling.)
+        gradient = 1.0 if role in ("output", "output_bias") else (fan_out / n0) ** -self.v.output
+        return ParamScaling(
+            role=role,
+            fan_in=fan_in,
+            fan_out=fan_out,
+            multiplier=multiplier,
+            init_std=sigma * unit,
+            sgd_lr_mult=lr_mult(c),
+            adam_lr_mult=constant * ratio**-adam_c,
+            adam_epsilon_mult=multiplier * gradient,
+            init_mean=mean * unit,
+            sgd_lr_mult_first=None if self.c_first is None else lr_mult(self.exponent_first(role, layer)),
+            init_kept=None if self.b_later is None else _power(ratio, b - getattr(self.b_later, role)),
+        )
+
+    def exponent_first(self, role: str, layer: int | None) -> float:
+        """Return the exponent c of a role, or of its layer, in the first step, where that has its own.
+
+        Raises:
+          ValueError: for a layer that is missing or out of range where layers have their own.
+        """
+        exponent = getattr(self.c_first, role)
+        if not isinstance(exponent, tuple):
+            return exponent
+        index = -1 if layer is None else layer - (2 if role == "hidden" else 1)
+        if not 0 <= index < len(exponent):
+            raise ValueError(
+                f"Expected `layer` to be one of the {len(exponent)} that {self.name} has {role} exponents for, got "
+                f"layer={layer}."
+            )
+        return exponent[index]
+
+    def to_json(self) -> str:
+        """Return the parametrization as JSON, to be kept beside a checkpoint's parameters."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Parametrization:
+        """Return the parametrization that `to_json` wrote.
+
+        Raises:
+          ValueError: for text that is not such JSON.
+        """
+        try:
+            fields = json.loads(text)
+            per_role = {key: _per_role(fields.pop(key)) for key in _PER_ROLE}
+            return cls(**per_role, **fields)
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"Expected `text` to be JSON of a Parametrization, got {text[:80]!r}.") from error
+
+
+_PER_ROLE = ("a", "b", "c", "adam_c", "sigma", "mean", "rates", "c_first", "b_later")
+
+
+def _is_number(value: Any, field: str) -> bool:
+    if isinstance(value, tuple):
+        return field == "c_first" and all(map(math.isfinite, value))
+    return math.isfinite(value) or (field == "b_later" and value == math.inf)
+
+
+def _per_role(numbers: Any) -> PerRole | None:
+    if numbers is None:
+        return None
+    values: list[Any] = [tuple(one) if isinstance(one, list) else one for one in numbers]
+    return PerRole(*values)
+
+
+def _power(ratio: Number, exponent: float) -> Number:
+    return 0.0 if exponent == -math.inf else ratio**exponent
