@@ -66,3 +66,45 @@ def rich_features(
                 pictures.append(plots.save_three_lines(found["test"], data, folder))
             page = report.write(data, folder, pictures, verdicts if name == next(iter(found)) else ())
             print(f"Report of {name}: {page}")
+
+
+@app.command("integrable")
+def integrable(
+    out: Out = None,
+    dataset: Annotated[
+        str, typer.Option(help="mnist as in the paper (and cifar10), or digits; 'auto' is mnist where both are found.")
+    ] = "auto",
+    data_dir: DataDir = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer widths, seeds and steps: under three minutes.")] = False,
+    parts: Annotated[str, typer.Option(help="Parts to run, comma-separated, or 'all'.")] = "all",
+    memory_gb: Memory = 20.0,
+    cache: Cache = True,
+) -> None:
+    """Integrable parametrizations (Hajjar et al. 2021): deep IP is stuck, large initial rates let it train.
+
+    Every finished part is kept in --out, and the same command goes on where it stopped.
+    """
+    names = None if parts == "all" else parsing.names(parts)
+    running.prepare_jax(cache)
+    from mupjax import plots, report
+    from mupjax import verdicts as judged
+    from mupjax.reproduce import integrable as study
+    from mupjax.reproduce.parts import MAIN, folder_of, papers_or_digits
+
+    if dataset == "auto":
+        dataset, why = papers_or_digits(study.DATASETS, data_dir)
+        if dataset == "digits":
+            print(f"{why} Running on the embedded digits; --dataset mnist fetches MNIST and CIFAR-10.")
+    found, verdicts = study.reproduce(
+        dataset, quick=quick, names=names, data_dir=data_dir, out=out, memory_gb=memory_gb, progress=True
+    )
+    running.print_table(*report.format_verdicts(verdicts))
+    if out:
+        judged.write(verdicts, out)
+        for name, data in found.items():
+            folder = folder_of(name, out)
+            pictures = plots.save_all(data, folder)
+            if name == MAIN:
+                pictures += plots.save_integrable(found, folder)
+            page = report.write(data, folder, pictures, verdicts if name == next(iter(found)) else ())
+            print(f"Report of {name}: {page}")

@@ -177,7 +177,7 @@ def _count(state: Any) -> jax.Array:
             f"Expected the optimizer's state with its step counter (FirstStepState), got {type(state).__name__}: "
             "restore the state that was saved with the parameters, or build the optimizer with `steps_taken=`."
         )
-    return state.count
+    return jnp.asarray(state.count)  # a restored one may be NumPy's
 
 
 def _warn_of_trained(params: Any, scaling: Any) -> None:

@@ -169,7 +169,7 @@ class Parametrization:
 
         Example:
           >>> from mupjax.parametrization import ntp
-      >>> ntp().shift(0.5).b.hidden  # not 1/2 any more: the forward factor carries it
+          >>> ntp().shift(0.5).b.hidden  # not 1/2 any more: the forward factor carries it
           0.0
         """
         by_role = t if isinstance(t, PerRole) else PerRole(t, t, t, t, t)

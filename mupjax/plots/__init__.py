@@ -16,10 +16,15 @@ from mupjax.plots.gallery import draw_all as draw_all
 from mupjax.plots.gallery import kind_of as kind_of
 from mupjax.plots.gallery import png as png
 from mupjax.plots.gallery import save_all as save_all
+from mupjax.plots.gallery import save_integrable as save_integrable
 from mupjax.plots.gallery import save_layers as save_layers
 from mupjax.plots.gallery import save_three_lines as save_three_lines
 from mupjax.plots.layers import layers_figure as layers_figure
 from mupjax.plots.sweep import learning_rates as learning_rates
 from mupjax.plots.three_lines import three_lines as three_lines
+from mupjax.plots.training import batch_losses as batch_losses
+from mupjax.plots.training import contributions_figure as contributions_figure
+from mupjax.plots.training import functions_figure as functions_figure
+from mupjax.plots.training import ranks_figure as ranks_figure
 from mupjax.plots.transfer import transfer as transfer
 from mupjax.plots.width_study import distance_from_limit as distance_from_limit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mupjax.plots.layers import layers_figure
 from mupjax.plots.style import finite_widths
 from mupjax.plots.sweep import learning_rates
 from mupjax.plots.three_lines import three_lines
+from mupjax.plots.training import batch_losses, contributions_figure, functions_figure, ranks_figure
 from mupjax.plots.transfer import transfer
 from mupjax.plots.width_study import distance_from_limit
 from mupjax.seeds import METRICS
@@ -24,18 +26,20 @@ DPI = 150
 
 
 def kind_of(dataset: Any) -> str:
-    """Return what a Dataset is of: 'comparison', 'sweep', 'coordinate check' or 'covariance study'."""
+    """Return what a Dataset is of: 'comparison', 'sweep', 'coordinate check', 'covariance study' or 'training'."""
     if "coordinate" in dataset:
         return "coordinate check"
     if "deviation" in dataset:
         return "covariance study"
+    if "batch_loss" in dataset:
+        return "training"
     return "sweep" if "learning_rate" in dataset.dims else "comparison"
 
 
 def draw_all(dataset: Any) -> dict[str, Any]:
     """Return every figure of a Dataset of any kind by the name of its file."""
     kinds = {"comparison": _comparison, "sweep": _sweep, "coordinate check": _coord_check, "covariance study": _study}
-    return kinds[kind_of(dataset)](dataset)
+    return (kinds | {"training": _training})[kind_of(dataset)](dataset)
 
 
 def save_all(dataset: Any, out: str | os.PathLike[str]) -> list[Path]:
@@ -63,6 +67,30 @@ def save_three_lines(networks: Any, linearized: Any, out: str | os.PathLike[str]
     return _save({"three_lines.png": three_lines(networks, linearized).flat[0].figure}, out)[0]
 
 
+def save_integrable(found: Mapping[str, Any], out: str | os.PathLike[str]) -> list[Path]:
+    """Write the figures of several parts of the study of integrable parametrizations to the directory `out`."""
+
+    def of(start: str) -> dict[str, Any]:
+        return {name.removeprefix(start): data for name, data in found.items() if name.startswith(start)}
+
+    figures = {}
+    if panels := of("vanishing-"):
+        titled = {_title(name): data for name, data in panels.items()}
+        figures["vanishing.png"] = batch_losses(titled).flat[0].figure
+    if panels := of("curves-"):
+        figures["curves.png"] = batch_losses(panels).flat[0].figure
+    if panels := of("stuck-"):
+        figures["stuck.png"] = batch_losses(panels).flat[0].figure
+    if panels := of("ranks-"):
+        figures["ranks.png"] = ranks_figure(panels).flat[0].figure
+    return _save(figures, out)
+
+
+def _title(name: str) -> str:
+    activation, depth = name.split("-")
+    return f"{activation}, {depth} hidden layers"
+
+
 def _save(figures: dict[str, Any], out: str | os.PathLike[str]) -> list[Path]:
     pictures = {name: png(figure) for name, figure in figures.items()}
     return [write_whole(Path(out) / name, picture) for name, picture in pictures.items()]
@@ -87,6 +115,17 @@ def _comparison(dataset: Any) -> dict[str, Any]:
 
 def _coord_check(dataset: Any) -> dict[str, Any]:
     return {"coord_check.png": coordinate_check(dataset).flat[0].figure}
+
+
+def _training(dataset: Any) -> dict[str, Any]:
+    figures = {"batch_loss.png": batch_losses({"": dataset}).flat[0].figure}
+    if "rank_h" in dataset:
+        figures["ranks.png"] = ranks_figure({"after the last step": dataset}).flat[0].figure
+    if "contribution" in dataset:
+        figures["contributions.png"] = contributions_figure(dataset).flat[0].figure
+    if "predictions" in dataset and dataset.sizes["input_dim"] == 1:
+        figures["functions.png"] = functions_figure(dataset).flat[0].figure
+    return figures
 
 
 def _study(dataset: Any) -> dict[str, Any]:

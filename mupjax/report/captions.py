@@ -3,6 +3,7 @@
 _CHEN = "Chen et al. 2025, arXiv:2503.09565, Sec. 5"
 _YANG = "Yang &amp; Hu 2021, arXiv:2011.14522"
 _TRANSFER = "Yang et al. 2022, arXiv:2203.03466"
+_HAJJAR = "Hajjar, Chizat &amp; Giraud 2021, arXiv:2110.15596"
 _LAYERS = (
     "Preactivations h above, activations x below; eigenvalues with the sampling factor divided out. Preactivations of "
     "layer 1 start linear in the inputs, and are independent only where these are."
@@ -73,6 +74,38 @@ FIGURES = {
         "Networks, first-order models and limits",
         "Where solid and dash-dotted lines part, features moved; where dash-dotted and dashed ones do, the kernel at "
         "the start is not yet the limit's. A feature-learning limit is the network's, not its first-order model's.",
+    ),
+    "batch_loss.png": (
+        "Loss of a step's batch before its update",
+        "Lines are means over the seeds that are finite, bands reach from the smallest to the largest; the grey line "
+        "is the loss of outputs that are all the same.",
+    ),
+    "vanishing.png": (
+        "Deep networks under IP",
+        "With four or five hidden layers the loss stays at that of equal outputs, the grey line, at every width "
+        f"({_HAJJAR}).",
+    ),
+    "curves.png": (
+        "IP-LLR and muP",
+        f"With calibrated large rates in its first step IP trains, at a pace of the order of muP's ({_HAJJAR}).",
+    ),
+    "stuck.png": (
+        "Biases and non-centred weights",
+        f"Neither lets deep networks under IP leave the loss of equal outputs, the grey line, for long ({_HAJJAR}).",
+    ),
+    "ranks.png": (
+        "Directions of the features after one step",
+        "Numerical ranks of the preactivations over the inputs: bars reach from the smallest to the largest seed. "
+        f"After IP-LLR's first step deep layers see few directions; muP keeps its initial weights' ({_HAJJAR}).",
+    ),
+    "contributions.png": (
+        "What preactivations are made of",
+        "Mean absolute contributions of the initial weights, the first update and later ones to the preactivations of "
+        f"the step, over inputs and units, mean over seeds ({_HAJJAR}).",
+    ),
+    "functions.png": (
+        "Functions of one variable",
+        "Before and after training, one line a seed. Four hidden layers under IP stay where they start.",
     ),
     "feature_change_layers.png": ("Feature change, every layer", _LAYERS),
     "diversity_layers.png": ("Feature diversity, every layer", _LAYERS),

@@ -12,6 +12,7 @@ import numpy as np
 from mupjax import plots
 from mupjax.report.sweep_tables import format_coord_check, format_sweep, format_verdicts
 from mupjax.report.tables import format_covariance, format_table, number
+from mupjax.report.training_tables import format_training
 from mupjax.verdicts import Verdict
 
 
@@ -41,7 +42,7 @@ class Content(NamedTuple):
 def content(dataset: Any) -> Content:
     """Return what the page says of a Dataset of any kind."""
     kinds = {"comparison": _comparison, "sweep": _sweep, "coordinate check": _coord_check, "covariance study": _study}
-    return kinds[plots.kind_of(dataset)](dataset)
+    return (kinds | {"training": _training})[plots.kind_of(dataset)](dataset)
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
@@ -98,6 +99,16 @@ def _study(dataset: Any) -> Content:
     last = [len(format_covariance(dataset)[1]) - 1 - k for k in range(dataset.sizes["direction"])]
     table = Table("Summary", *format_covariance(dataset), caption, marked=last)
     return Content("Covariance preservation of Gaussian parts", what, [table], _read("covariance.html"))
+
+
+def _training(dataset: Any) -> Content:
+    caption = (
+        f"After {int(dataset['step'].values[-1])} steps: mean ± sample standard deviation over "
+        f"{dataset.sizes['seed']} seeds. The first step's base rates are means over seeds, from layer 1 to the readout."
+    )
+    what = f"{_joined(dataset['parametrization'])} at widths {', '.join(f'{n:g}' for n in dataset['width'].values)}"
+    table = Table("Summary", *format_training(dataset), caption)
+    return Content("Networks trained by minibatches", what, [table], _read("training.html"))
 
 
 def _joined(names: Any) -> str:
