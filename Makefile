@@ -6,7 +6,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("3%d" % sys.version_info.mino
 PINS := $(wildcard requirements/py$(VERSION)-*.txt)
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install bench-main bench-limits bench-sweeps bench-rich study-main study-limits study-sweeps study-rich clean
+.PHONY: demo test lint install bench-main bench-limits bench-sweeps bench-rich study-main study-limits study-sweeps study-rich study-integrable clean
 
 demo: install
 	$(BIN)/mupjax compare --out results/demo
@@ -63,6 +63,9 @@ study-sweeps: install
 
 study-rich: install
 	$(BIN)/python benchmarks/study_rich.py
+
+study-integrable: install
+	$(BIN)/python benchmarks/study_integrable.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-bench results

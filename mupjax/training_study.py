@@ -250,12 +250,12 @@ def _dataset(found: Any, names: list[str], widths: Any, steps: range, depth: int
         "time": ["start", "end"],
     }
     if "predictions" in variables:
-        inputs = ("test_index", "input_dim"), np.asarray(task.x_test), {"units": "1", "long_name": "test inputs"}
-        targets = ("test_index", "output"), np.asarray(task.y_test), {"units": "1", "long_name": "test targets"}
-        variables |= {"test_input": inputs, "test_target": targets}
-        inputs = ("train_index", "input_dim"), np.asarray(task.x_train), {"units": "1", "long_name": "training inputs"}
-        targets = ("train_index", "output"), np.asarray(task.y_train), {"units": "1", "long_name": "training targets"}
-        variables |= {"train_input": inputs, "train_target": targets}
+        for name, x, y in (("train", task.x_train, task.y_train), ("test", task.x_test, task.y_test)):
+            index, words = f"{name}_index", {"train": "training", "test": "test"}[name]
+            inputs = (index, "input_dim"), np.asarray(x), {"units": "1", "long_name": f"{words} inputs"}
+            dims = (index, "output")[: np.asarray(y).ndim]
+            targets = dims, np.asarray(y), {"units": "1", "long_name": f"{words} targets"}
+            variables |= {f"{name}_input": inputs, f"{name}_target": targets}
     used = {dim for dims, _, _ in variables.values() for dim in dims}
     coords = {name: value for name, value in coords.items() if name in used}
     about = {"task": repr(task), "num_classes": task.out_dim}

@@ -59,7 +59,7 @@ def _warn_once(parametrization: Parametrization, depth: int, activation: Activat
         warnings.warn(
             f"{name} is derived for positively homogeneous activations, {phi} is none: after the first step "
             "preactivations of layers 3..L shrink with the width, or saturate where calibrated rates make up for it "
-            "(Hajjar et al. 2021, arXiv:2110.15596, cover homogeneous ones; hp has a limit for every activation).",
+            "(Hajjar et al. 2021, arXiv:2110.15596, cover homogeneous ones).",
             stacklevel=4,
         )
     elif kind == "trivial" and parametrization.v.hidden > 0.5:

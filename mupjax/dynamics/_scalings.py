@@ -101,7 +101,7 @@ def _hybrid(p: Parametrization, depth: int, activation: Activation) -> Parametri
     if degree is None or p.b_later is not None or any(p.mean) or shape != (0.0, 1.0, 1.0):
         raise ValueError(
             f"Expected a homogeneous activation where {p.name} has first rates of its own, got {activation.name}: its "
-            "limit is known for these alone. hp has one for every activation."
+            "limit is known for these alone."
             if degree is None
             else f"Expected first rates of an integrable parametrization with centred weights, got {p.name}."
         )
