@@ -6,7 +6,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("3%d" % sys.version_info.mino
 PINS := $(wildcard requirements/py$(VERSION)-*.txt)
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install bench-main bench-limits bench-sweeps bench-rich study-main study-limits study-sweeps study-rich study-integrable clean
+.PHONY: demo test lint install bench-main bench-limits bench-sweeps bench-rich bench-integrable study-main study-limits study-sweeps study-rich study-integrable clean
 
 demo: install
 	$(BIN)/mupjax compare --out results/demo
@@ -51,6 +51,9 @@ $(VENV)-bench/.installed: pyproject.toml $(PINS) requirements/bench.txt
 
 bench-rich: install
 	$(BIN)/python benchmarks/rich_features.py
+
+bench-integrable: install
+	$(BIN)/python benchmarks/integrable.py
 
 study-main: install
 	$(BIN)/python benchmarks/study_main.py
