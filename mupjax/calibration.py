@@ -60,8 +60,8 @@ def calibrate_initial_rates(
     A step with base rate 1 on batch 0 gives updates :math:`\Delta W^l`. On batch 1, layer after layer,
     :math:`\eta_l = \min(1 / \overline{|\Delta W^l x^{l-1}|}, 500)`, 0.1 in place of 1 for the readout, where
     :math:`x^l = \phi(W_0^l x^{l-1} + \eta_l \Delta W^l x^{l-1})` with the rate before its cap, and what is kept of W_0.
-    The first layer keeps the learning rate. Pure: it may be jitted, and mapped over `key`, `learning_rate` and the
-    task's arrays.
+    The first layer and biases keep the learning rate. Pure: it may be jitted, and mapped over `key`, `learning_rate`
+    and the task's arrays.
 
     Args:
       task, parametrization, width, depth, activation, learning_rate, key: as in `dynamics.dense.train`; the same key
@@ -92,7 +92,8 @@ def calibrate_initial_rates(
             raise ValueError(f"Expected `batches` to hold at least two, got {len(batches)}.")
         batches = jnp.asarray(batches)[:2]
     model = MLP(widths, depth, task.out_dim, parametrization, activations.get(activation))
-    return _calibrate(task, key, jnp.asarray(learning_rate, task.x_train.dtype), batches, model)
+    rate = learning_rate(0) if callable(learning_rate) else learning_rate
+    return _calibrate(task, key, jnp.asarray(rate, task.x_train.dtype), batches, model)
 
 
 @partial(jax.jit, static_argnames="model")
@@ -114,17 +115,19 @@ def _calibrate(task: Task, key: jax.Array, learning_rate: jax.Array, batches: An
     for layer in range(1, depth + 2):
         name = "readout" if layer > depth else f"layer_{layer}"
         kept = 1.0 if scaling[name]["kernel"].init_kept is None else scaling[name]["kernel"].init_kept
-        initial = _linear(start[name], scaling[name], x, model.precision, kept)
-        moved = _linear(updates[name], scaling[name], x, model.precision)
+        kernel = scaling[name]["kernel"]
+        initial, moved = (
+            kernel.multiplier * jnp.matmul(x, part[name]["kernel"], precision=model.precision)
+            for part in (start, updates)
+        )
+        h = kept * initial
+        if "bias" in start[name]:  # biases are not calibrated
+            bias = start[name]["bias"] + learning_rate * updates[name]["bias"]
+            h = h + (scaling[name]["bias"].multiplier * bias)[None, :]
         sizes.append(jnp.mean(jnp.abs(moved)))
         target = OUTPUT_CHANGE if layer > depth else 1.0
         calibrated = jnp.where(sizes[-1] > 0, target / sizes[-1], jnp.inf)
         unclipped.append(learning_rate if layer == 1 else calibrated)
-        x = phi(initial + jnp.where(sizes[-1] > 0, unclipped[-1], 0) * moved)
+        x = phi(h + jnp.where(sizes[-1] > 0, unclipped[-1], 0) * moved)
     rates, cap = jnp.stack(unclipped), jnp.array([jnp.inf] + [CAP] * depth, x.dtype)
     return InitialRates(jnp.minimum(rates, cap), rates, rates > cap, jnp.stack(sizes))
-
-
-def _linear(params: Any, scaling: Any, x: jax.Array, precision: Any, kept: Any = 1.0) -> jax.Array:
-    y = kept * scaling["kernel"].multiplier * jnp.matmul(x, params["kernel"], precision=precision)
-    return y + (scaling["bias"].multiplier * params["bias"])[None, :] if "bias" in params else y

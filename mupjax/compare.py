@@ -93,7 +93,7 @@ def compare(
       {'parametrization': 1, 'width': 2, 'seed': 2, 'step': 4}
     """
     arguments = {k: v for k, v in locals().items() if k not in ("task", "progress")}
-    options: dict[str, Any] = {"base_width": base_width, "depth": depth}
+    options: dict[str, Any] = {"base_width": base_width, "depth": depth, "degree": activations.get(activation).degree}
     presets = [parametrization.get(p, **options) if isinstance(p, str) else p for p in parametrizations]
     names = [p.name for p in presets]
     widths = [tuple(w) if isinstance(w, list) else w for w in widths]

@@ -87,7 +87,8 @@ def grid_of(
         if isinstance(entries, str | int):
             raise TypeError(f"Expected `{name}` to be a sequence, got {name}={entries!r}.")
     one_depth = depths[0] if len(depths) == 1 else None
-    options: dict[str, Any] = {"base_width": base_width, "depth": one_depth}
+    phi = activations.get(activation)
+    options: dict[str, Any] = {"base_width": base_width, "depth": one_depth, "degree": phi.degree}
     chosen = tuple(presets.get(p, **options) if isinstance(p, str) else p for p in parametrizations)
     named = tuple(_optimizer(optimizer, momentum) for optimizer in optimizers)
     widths = tuple(tuple(w) if isinstance(w, list) else w for w in widths)
@@ -111,7 +112,6 @@ def grid_of(
         check_distinct(widths=[network.hidden_widths(width, depth) for width in widths])  # 4 is (4, 4)
     if padding not in PADDING:
         raise ValueError(f"Expected `padding` to be one of {', '.join(PADDING)}, got padding={padding!r}.")
-    phi = activations.get(activation)
     if spec.grams and 0 not in spec.resolve_gram_steps(steps):
         raise ValueError(f"Expected `spec.gram_steps` to begin with 0, got {spec.gram_steps!r}.")
     built_in = [_is_built_in(optimizer) for _, optimizer in named]

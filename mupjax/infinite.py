@@ -36,7 +36,7 @@ def infinite(
     Args:
       task, parametrization, depth, activation, learning_rate, num_steps, key, batches, momentum, nesterov, spec: as in
         both.
-      centred: train f - f_0; of no effect in the feature-learning limit, where f_0 = 0.
+      centred: train f - f_0; of no effect in the feature-learning limit where f_0 = 0, as it is but for means.
       **options: of the one that is picked: `num_particles`, `num_runs`, `error`, `weight_decay`, `memory_gb`, ... for
         the feature-learning limit, `num_draws` for the kernel limit.
 
@@ -62,8 +62,7 @@ def infinite(
             f"Expected options of the {kind} limit of {parametrization.name} ({', '.join(sorted(others))}), "
             f"got {unknown[0]}."
         )
-    if kind == "kernel":
-        options["centred"] = centred
+    options["centred"] = centred
     return limit.train(
         task,
         parametrization,

@@ -22,7 +22,7 @@ from mupjax.parametrization import ParamScaling
 
 
 class Ranks(NamedTuple):
-    """Measures of how many directions a matrix has; all 0 for a matrix of zeros.
+    """Measures of how many directions a matrix has; all 0 for a matrix of zeros, -1 or NaN where it is not finite.
 
     numerical: singular values above s_max * max(shape) * float32's epsilon, the default of NumPy's and PyTorch's
     `matrix_rank`. frobenius: (||A||_F / ||A||_2)^2, the stable rank. squared_trace: tr(A A^T)^2 / tr((A A^T)^2).
@@ -57,7 +57,7 @@ def _of_gram(gram: jax.Array, longer: jax.Array) -> tuple[jax.Array, jax.Array, 
     threshold = (up(longer) * float(np.finfo(np.float32).eps)) ** 2 * largest
     there = jnp.where(largest > 0, largest, 1)
     return (
-        jnp.sum(squares > threshold).astype(jnp.int32),
+        jnp.where(jnp.isfinite(total), jnp.sum(squares > threshold), -1).astype(jnp.int32),
         (total / there).astype(jnp.float32),
         (total**2 / jnp.where(largest > 0, jnp.sum(squares**2), 1)).astype(jnp.float32),
     )
@@ -112,7 +112,8 @@ def update_ranks(model: MLP) -> Callable[[State, Batch], UpdateRanks]:
 
     def observe(state: State, batch: Batch) -> UpdateRanks:
         first, last, total = [], [], []
-        for name, scaling in _kernels(model):
+        for name, layer in _layers(model):
+            scaling = layer["kernel"]
             w_0, w_1, w = (params[name]["kernel"] for params in (state.params_0, state.params_1, state.params))
             kept = _kept(scaling, state.step)
             first.append(ranks(w_1 - kept * w_0))
@@ -145,23 +146,23 @@ def contributions(model: MLP, inputs: Float[ArrayLike, "G d"]) -> Callable[[Stat
     def observe(state: State, batch: Batch) -> Contributions:
         found: Any = model.apply({"params": state.params}, xi, method="features")
         rows = []
-        for (name, scaling), x in zip(_kernels(model), (xi / xi.shape[-1] ** 0.5, *found.x), strict=True):
+        for (name, scaling), x in zip(_layers(model), (xi / xi.shape[-1] ** 0.5, *found.x), strict=True):
             layer_0, layer_1, layer = (params[name] for params in (state.params_0, state.params_1, state.params))
-            kept = _kept(scaling, state.step)
+            kept = _kept(scaling["kernel"], state.step)
             start = {"kernel": kept * layer_0["kernel"]} | {k: v for k, v in layer_0.items() if k != "kernel"}
             parts = (start, jax.tree.map(jnp.subtract, layer_1, start), jax.tree.map(jnp.subtract, layer, layer_1))
-            values = [_linear(part, x, scaling.multiplier, model.precision) for part in (*parts, layer)]
+            values = [_linear(part, x, scaling, model.precision) for part in (*parts, layer)]
             rows.append(jnp.stack([jnp.mean(jnp.abs(value)) for value in values]))
         return Contributions(*jnp.stack(rows, axis=1))
 
     return observe
 
 
-def _kernels(model: MLP) -> list[tuple[str, ParamScaling]]:
-    """Layers with the scaling of their kernels."""
+def _layers(model: MLP) -> list[tuple[str, dict[str, ParamScaling]]]:
+    """Layers with the scalings of their kernels and biases."""
     boxed = jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, 1)))
     tree = scaling_tree(boxed)
-    return [(name, tree[name]["kernel"]) for name in (*(f"layer_{k + 1}" for k in range(model.depth)), "readout")]
+    return [(name, tree[name]) for name in (*(f"layer_{k + 1}" for k in range(model.depth)), "readout")]
 
 
 def _kept(scaling: ParamScaling, step: Any) -> Any:
@@ -169,9 +170,9 @@ def _kept(scaling: ParamScaling, step: Any) -> Any:
     return 1.0 if scaling.init_kept is None else jnp.where(step > 0, scaling.init_kept, 1.0)
 
 
-def _linear(params: Any, x: jax.Array, multiplier: Any, precision: Any) -> jax.Array:
-    y = multiplier * jnp.matmul(x, params["kernel"], precision=precision)
-    return y + params["bias"][None, :] if "bias" in params else y
+def _linear(params: Any, x: jax.Array, scaling: Any, precision: Any) -> jax.Array:
+    y = scaling["kernel"].multiplier * jnp.matmul(x, params["kernel"], precision=precision)
+    return y + scaling["bias"].multiplier * params["bias"][None, :] if "bias" in params else y
 
 
 def _stacked(found: list[Ranks]) -> Ranks:

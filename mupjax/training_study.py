@@ -79,9 +79,10 @@ def training_study(
       progress: show a progress bar.
 
     Returns:
-      An xarray.Dataset with dims parametrization, width, seed, step, kernel, layer: `batch_loss` (of the step's batch,
-      before its update), `initial_rate` and `clipped` of the first step's kernels, `train_loss` and `test_error` after
-      the last step, `rank_h` and `rank_x`, `contribution`, `predictions` with the `test_input` itself.
+      An xarray.Dataset with dims parametrization, width, seed, step, kernel, layer: `batch_loss` (of the step's batch
+      before its update; NaN after the last), `initial_rate` and `clipped` of the first step's kernels, `train_loss`
+      and `test_error` after the last step, `rank_h` and `rank_x`, `contribution`, `predictions` with the `test_input`
+      itself.
 
     Raises:
       ValueError: for sizes out of range, unknown names, a run that does not fit `memory_gb`.
@@ -164,8 +165,11 @@ def _train(
     trained = dense.train(task, preset, num_steps=steps, spec=spec, observers=observers, **settings)
     rates = jnp.full(model.depth + 1, learning_rate) if found is None else found.rates
     clipped = jnp.zeros(model.depth + 1, bool) if found is None else found.clipped
+    recorded = jnp.arange(len(trained.observed["loss"])) * observers["loss"].every
     whole = {
-        "batch_loss": trained.observed["loss"],
+        "batch_loss": jnp.where(
+            recorded < steps, trained.observed["loss"], jnp.nan
+        ),  # there is no batch after the last
         "initial_rate": rates,
         "clipped": clipped,
         "train_loss": trained.train_loss[-1],

@@ -24,6 +24,7 @@ FORMULAS = {
     "sigmoid": lambda s: 1 / (1 + math.exp(-s)),
     "silu": lambda s: s / (1 + math.exp(-s)),
     "gelu": lambda s: s * 0.5 * (1 + math.erf(s / math.sqrt(2))),
+    "elu": lambda s: s if s > 0 else math.expm1(s),
     "erf": math.erf,
     "softplus": lambda s: math.log(1 + math.exp(s)),
     "relu": lambda s: max(s, 0.0),
@@ -79,7 +80,9 @@ def test_the_degree_is_that_of_homogeneity(name, factor):
 def test_no_degree_is_claimed_where_there_is_none_and_none_is_missed(name):
     """phi(2 s)/phi(s) is one number for every s of one sign exactly where phi is homogeneous."""
     with jax.enable_x64(True):
-        ratios = [ACTIVATIONS[name].phi(2 * s) / ACTIVATIONS[name].phi(s) for s in map(jnp.float64, (0.1, 0.5, 1.0))]
+        side = -1 if name == "elu" else 1  # elu is linear on the right
+        points = [jnp.float64(side * s) for s in (0.1, 0.5, 1.0)]
+        ratios = [ACTIVATIONS[name].phi(2 * s) / ACTIVATIONS[name].phi(s) for s in points]
     homogeneous = np.ptp(ratios) < 1e-12
     assert homogeneous == (ACTIVATIONS[name].degree is not None)
     if homogeneous:
@@ -96,7 +99,7 @@ def test_neural_tangents_entries_build_the_layer_of_the_same_function(name):
         Abs=lambda: abs,
         Identity=lambda: lambda s: s,
     )
-    if name in ("tanh", "sigmoid", "silu", "gelu", "softplus"):
+    if name in ("tanh", "sigmoid", "silu", "gelu", "elu", "softplus"):
         assert build is None  # numerical quadrature
     else:
         layer = build(stax)

@@ -222,17 +222,13 @@ def test_limit_scalings_are_muPs_in_the_first_step():
 @pytest.mark.parametrize(
     ("parametrization", "activation", "message"),
     [
-        (ip_llr(3), "linear", "stay at their start|.*"),
         (ip_llr(3, sigma=2.0), "gelu", "a homogeneous activation where ip_llr has first rates of its own, got gelu"),
-        (ip_bias(3), "relu", "hidden biases to start at 0"),
+        (ip_bias(3), "relu", "bias of the readout to start at 0"),
         (ip_llr(4), "relu", "`depth` to be 4"),
     ],
 )
 def test_limits_that_are_not_known_are_refused(key, parametrization, activation, message):
     settings = {"depth": 3, "learning_rate": 1.0, "num_steps": 1, "key": key, "num_particles": 64}
-    if activation == "linear":
-        feature_limit.train(worked_example.task(), parametrization, activation=activation, **settings)
-        return
     with pytest.raises(ValueError, match=message):
         feature_limit.train(worked_example.task(), parametrization, activation=activation, **settings)
 
@@ -363,7 +359,8 @@ def test_bad_use_is_named(key):
         sweep(task, parametrizations=("ip_llr",), optimizers=("adam",), widths=(8,), seeds=1, steps=1)
     with pytest.raises(ValueError, match=r"step counter \(FirstStepState\), got EmptyState.*steps_taken="):
         optim.scale_by_parametrization(scaling).update(params, optax.EmptyState(), params)
-    transform = optim.drop_initial_weights(scaling_tree(MLP(16, 3, 1, hp(), "relu").init(key, task.x_train)))
+    hybrid = scaling_tree(MLP(16, 3, 1, hp(), "relu").init(key, task.x_train))
+    transform = optim.drop_initial_weights(optax.sgd(0.1), hybrid)
     with pytest.raises(ValueError, match="`params` where the initial weights are dropped, got None"):
         transform.update(params, transform.init(params))
     with pytest.raises(ValueError, match="does a warm-up hold the first step"):
@@ -428,3 +425,69 @@ def test_parametrizations_round_trip_through_json():
     for p in [*SWITCHED.values(), ip_non_centered(), hpz(biases="all", bias_std=0.1)]:
         assert Parametrization.from_json(p.to_json()) == p
         assert hash(Parametrization.from_json(p.to_json())) == hash(p)
+
+
+@pytest.mark.parametrize("preset", [hp(), hpz()])
+def test_decay_acts_on_what_is_kept(preset):
+    """W_1 = kept (1 - eta lambda) W_0 + update; the readout and the input layer lose nothing else."""
+    scaling = {"w": preset.scales("hidden", 16, 16, layer=2)}
+    params, gradient = {"w": jnp.full((2, 2), 0.25)}, {"w": jnp.full((2, 2), 0.7)}
+    kept = {"hp": 0.25, "hpz": 0.0}[preset.name]
+    transform = optim.sgd(scaling, 0.1, weight_decay=0.5)
+    state = transform.init(params)
+    for factor in (kept, 1.0):
+        updates, state = transform.update(gradient, state, params)
+        wanted = factor * (1 - 0.1 * 0.5) * params["w"] - 0.1 * 0.7
+        params = optax.apply_updates(params, updates)
+        np.testing.assert_allclose(params["w"], wanted, rtol=1e-6)
+
+
+def test_limits_know_decay_and_refuse_momentum(key):
+    task = worked_example.task()
+    settings = {"depth": 3, "activation": "relu", "learning_rate": 1.0, "num_steps": 5, "key": key, "spec": STEPS}
+    settings |= {"initial_rates": (1.0, 4.0, 4.0, 2.0)}
+    llr = ip_llr(3, sigma=2**0.5)
+    limit = feature_limit.train(task, llr, num_particles=2048, weight_decay=0.3, **settings).predictions
+    other = feature_limit.train(task, llr, num_particles=2048, **settings).predictions
+    wide = matrix_free.train(task, llr, width=65536, weight_decay=0.3, **settings).predictions
+    # What is left at this width is a fluctuation; a limit without the decay would be away by the right hand side.
+    assert np.sqrt(np.mean((limit - wide) ** 2)) < 0.3 * np.sqrt(np.mean((limit - other) ** 2))
+    with pytest.raises(ValueError, match=r"no `momentum` in the limit of ip_llr, got 0\.9"):
+        feature_limit.train(task, llr, momentum=0.9, **settings)
+    with pytest.raises(ValueError, match="bias of the readout to start at 0"):
+        feature_limit.train(task, mup(biases="all", bias_std=1.0), **settings)
+
+
+def test_means_give_the_limit_a_start_that_centring_removes(key):
+    task = worked_example.task()
+    settings = {"depth": 2, "activation": "relu", "learning_rate": 0.5, "num_steps": 3, "key": key, "spec": STEPS}
+    for centred in (False, True):
+        limit = feature_limit.train(task, ip_non_centered(), num_particles=4096, centred=centred, **settings)
+        wide = dense.train(task, ip_non_centered(), width=4096, centred=centred, **settings)
+        # One network of width 4096 and 4096 particles: a few n^-1/2.
+        np.testing.assert_allclose(limit.predictions, wide.predictions, atol=0.06)
+        assert (np.abs(limit.predictions[0]).max() < 1e-6) == centred
+
+
+def test_optimizers_of_ones_own(key):
+    """With initial rates they are checked and work; one that forgets to drop weights, or starts at rate 0, is named."""
+    task = worked_example.task()
+    settings = {"width": 16, "depth": 3, "activation": "relu", "num_steps": 3, "key": key, "spec": STEPS}
+    settings |= {"initial_rates": (1.0, 4.0, 4.0, 2.0), "learning_rate": 0.5}
+    for preset in (ip_llr(3), hp()):
+        own = dense.train(task, preset, optimizer=optim.sgd, **settings)
+        plain = dense.train(task, preset, **settings)
+        np.testing.assert_array_equal(own.predictions, plain.predictions)
+
+    def keeps_everything(scaling, rate):
+        return optax.chain(optim.scale_by_parametrization(scaling), optax.sgd(rate))
+
+    with pytest.raises(ValueError, match=r"keep 0.25 of the initial .*layer_2.*got 1: is drop_initial_weights missing"):
+        dense.train(task, hp(), optimizer=keeps_everything, **settings)
+    late = optax.linear_schedule(0.0, 1.0, 3)
+    with pytest.raises(ValueError, match="positive at step 0, the one step that hp has rates of its own for"):
+        dense.train(task, hp(), **settings | {"learning_rate": late, "initial_rates": None})
+    with pytest.raises(ValueError, match="`linearize` with a start that stays, got hp"):
+        dense.train(task, hp(), linearize=True, **settings)
+    with pytest.warns(UserWarning, match=r"made for the degree of homogeneity of this activation \(`degree=`\)"):
+        dense.train(task, ip_llr(3, degree=2), **settings)

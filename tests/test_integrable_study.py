@@ -40,6 +40,8 @@ def test_a_training_study_records_what_it_says(digits):
     assert np.all(data.predictions.sel(time="start", parametrization="ip_llr").values ** 2 < 1e-2)
     # Seeds have batches of their own, parametrizations share them: muP's first losses differ by the batch.
     assert len(np.unique(data.batch_loss.sel(step=0, parametrization="mup").values)) == 4
+    assert np.all(np.isnan(data.batch_loss.sel(step=6)))
+    assert np.all(np.isfinite(data.batch_loss.sel(step=3)))
     assert plots.kind_of(data) == "training"
     assert set(plots.draw_all(data)) == {"batch_loss.png", "ranks.png", "contributions.png"}
     assert "first base rates" in content(data).tables[0].columns

@@ -41,6 +41,20 @@ def test_singular_values_on_either_side_of_the_threshold():
         assert int(ranks(jnp.asarray((left @ values @ right).astype(np.float32))).numerical) == expected
 
 
+def test_a_matrix_that_is_not_finite_has_no_rank():
+    assert int(ranks(jnp.full((3, 4), jnp.nan)).numerical) == -1
+
+
+def test_contributions_do_not_depend_on_the_form():
+    """Another split of weights and biases into forward factor and stored number is the same network."""
+    task, found = worked_example.task(), []
+    for preset in (mup(biases="all", bias_std=1.0), mup(biases="all", bias_std=1.0).shift(0.5)):
+        seen = {"parts": contributions(MLP(24, 3, 1, preset, "relu"), task.x_train)}
+        found.append(trained(preset, seen, steps=2).observed["parts"])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
 def test_ranks_of_zero_and_under_vmap():
     assert [float(value) for value in ranks(jnp.zeros((3, 4)))] == [0, 0, 0]
     stack = jnp.asarray(np.random.default_rng(0).standard_normal((3, 6, 4)), jnp.float32)

@@ -45,6 +45,17 @@ def first_step_factors(initial_rates: Any, learning_rate: Any, depth: int, dtype
     return jnp.asarray(initial_rates, dtype) / jnp.asarray(rate, dtype)
 
 
+def check_first_rate(parametrization: Parametrization, learning_rate: Any) -> None:
+    """Raise ValueError where a schedule holds a first step that is to be large, or that drops weights, at zero."""
+    if (parametrization.c_first is None and parametrization.b_later is None) or not callable(learning_rate):
+        return
+    if not isinstance(rate := learning_rate(0), Tracer) and rate == 0:
+        raise ValueError(
+            f"Expected `learning_rate` to be positive at step 0, the one step that {parametrization.name} has rates of "
+            "its own for, got a schedule that starts at 0."
+        )
+
+
 def warn_of_regime(parametrization: Parametrization, depth: int, activation: Any) -> None:
     """Warn, once, where theory says that an integrable parametrization does not learn, or does not cover a phi."""
     _warn_once(parametrization, depth, activations.get(activation))
@@ -60,6 +71,12 @@ def _warn_once(parametrization: Parametrization, depth: int, activation: Activat
             f"{name} is derived for positively homogeneous activations, {phi} is none: after the first step "
             "preactivations of layers 3..L shrink with the width, or saturate where calibrated rates make up for it "
             "(Hajjar et al. 2021, arXiv:2110.15596, cover homogeneous ones).",
+            stacklevel=4,
+        )
+    elif parametrization.c_first is not None and kind in ("trivial", "unstable"):
+        warnings.warn(
+            f"{name} at depth {depth} with {phi} is {kind} as the width grows: were its first rates made for the "
+            "degree of homogeneity of this activation (`degree=`)?",
             stacklevel=4,
         )
     elif kind == "trivial" and parametrization.v.hidden > 0.5:

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 
 from mupjax import activations, optim
 from mupjax.activations import Activation
-from mupjax.dynamics._arguments import check_training, first_step_factors, warn_of_regime
+from mupjax.dynamics._arguments import check_first_rate, check_training, first_step_factors, warn_of_regime
 from mupjax.dynamics.recording import Stops, empty, keep, plan_stops, when
 from mupjax.gram import gram
 from mupjax.network import MLP, Features, hidden_widths, scaling_tree
@@ -140,6 +140,11 @@ def train(
     widths = hidden_widths(width, depth)
     check_training(task, learning_rate, num_steps, batches, momentum, weight_decay)
     warn_of_regime(parametrization, depth, activation)
+    check_first_rate(parametrization, learning_rate)
+    if linearize and parametrization.b_later is not None:
+        raise ValueError(
+            f"Expected `linearize` with a start that stays, got {parametrization.name}, which drops weights."
+        )
     if optimizer is not None and (momentum or nesterov or weight_decay):
         raise ValueError("Expected `momentum`, `nesterov`, `weight_decay` inside `optimizer` where one is given.")
     if spec.space_time:
@@ -246,12 +251,12 @@ def _train(
     observers: tuple[tuple[str, Observer], ...],
 ) -> Trajectory:
     scaling = scaling_tree(boxed)
-    if factors is not None:
-        scaling = optim.with_initial_rates(scaling, factors)
     if optimizer is None:
         optimizer = partial(optim.sgd, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
     else:
         optim.check_optimizer(optimizer, scaling, rule=None)
+    if factors is not None:
+        scaling = optim.with_initial_rates(scaling, factors)
     return loop(
         task,
         nn.meta.unbox(boxed)["params"],

@@ -3,7 +3,7 @@ r"""The infinite-width limit of feature-learning parametrizations.
 Coordinates of preactivations and backward vectors become independent copies of random variables, inner products their
 expectations (Tensor Programs IV, Yang & Hu 2021, arXiv:2011.14522; Chen et al. 2025, arXiv:2503.09565). Expectations
 are averages over `num_particles` copies that follow the conditional law of `matrix_free`; their Gaussians are scrambled
-Sobol points (`quasi`), so that averages converge faster than random ones. f_0 is subtracted, as it is 0 in the limit.
+Sobol points (`quasi`), so that averages converge faster than random ones. f_0 is subtracted where it is 0 in the limit.
 Independent scrambles give the standard error; what they do not show is a bias that falls as the inverse number of
 particles and grows with the number of inputs: take several particles for each input and dimension.
 """
@@ -23,7 +23,13 @@ import numpy as np
 from mupjax import activations, quasi
 from mupjax.activations import Activation
 from mupjax.dynamics import matrix_free
-from mupjax.dynamics._arguments import check_memory, check_training, first_step_factors, refuse_optimizer
+from mupjax.dynamics._arguments import (
+    check_first_rate,
+    check_memory,
+    check_training,
+    first_step_factors,
+    refuse_optimizer,
+)
 from mupjax.dynamics._program import BACKWARD_FIELDS
 from mupjax.dynamics._scalings import check_limit, limit_scalings, scalings_of
 from mupjax.network import hidden_widths
@@ -71,6 +77,7 @@ def train(
     nesterov: bool = False,
     weight_decay: float = 0.0,
     initial_rates: Any = None,
+    centred: bool = False,
     spec: TrajectorySpec | None = None,
     force: bool = False,
     max_directions: int | None = None,
@@ -83,6 +90,7 @@ def train(
     Args:
       task, parametrization, depth, activation, learning_rate, num_steps, batches, momentum, nesterov, weight_decay,
         initial_rates: as in `dense.train`.
+      centred: train f - f_0; of no effect where f_0 is 0, as it is but for weights of non-zero mean.
       key: random key of the scrambles.
       num_particles: copies averaged over, 4096 by default; powers of two are best.
       num_runs: independent runs, 1 by default; with two or more their mean is returned, with standard errors.
@@ -159,6 +167,7 @@ def _runs(
     nesterov: bool = False,
     weight_decay: float = 0.0,
     initial_rates: Any = None,
+    centred: bool = False,
     spec: TrajectorySpec | None = None,
     force: bool = False,
     max_directions: int | None = None,
@@ -172,6 +181,17 @@ def _runs(
     particles = _positive("num_particles", DEFAULT_PARTICLES if num_particles is None else num_particles)
     runs = _positive("num_runs", num_runs)
     kind = check_limit(parametrization, depth, activation, force=force)
+    check_first_rate(parametrization, learning_rate)
+    if parametrization.c_first is not None and momentum:
+        raise ValueError(
+            f"Expected no `momentum` in the limit of {parametrization.name}, got {momentum}: the first gradient is of "
+            "another order than the later ones, which this limit's momentum would not know."
+        )
+    if parametrization.biases == "all" and parametrization.sigma.output_bias:
+        raise ValueError(
+            f"Expected the bias of the readout to start at 0, got sigma={parametrization.sigma!r}: f_0 would be "
+            "random, and the limit with it."
+        )
     widths = hidden_widths(particles, depth)
     if kind == "feature":
         scalings = limit_scalings(parametrization, activation, task, widths)
@@ -186,7 +206,7 @@ def _runs(
     schedule = learning_rate if callable(learning_rate) else None
     static = (
         ("activation", activation),
-        ("centred", not any(parametrization.mean)),  # outputs start at 0, but for weights of non-zero mean
+        ("centred", centred or not any(parametrization.mean)),  # f_0 is 0, but for weights of non-zero mean
         ("momentum", momentum),
         ("nesterov", nesterov),
         ("num_steps", num_steps),

@@ -21,6 +21,7 @@ from mupjax import activations
 from mupjax.activations import Activation
 from mupjax.dynamics import _program
 from mupjax.dynamics._arguments import (
+    check_first_rate,
     check_memory,
     check_training,
     first_step_factors,
@@ -95,6 +96,7 @@ def train(
     check_training(task, learning_rate, num_steps, batches, momentum, weight_decay)
     check_space_time(spec, task, batches)
     warn_of_regime(parametrization, depth, activation)
+    check_first_rate(parametrization, learning_rate)
     room = room_for(task, widths, num_steps, batches, max_directions)
     bytes_ = estimate_bytes(
         task, width=widths, depth=depth, num_steps=num_steps, batches=batches, spec=spec, max_directions=max_directions

@@ -21,8 +21,9 @@ def check_optimizer(optimizer: Optimizer, scaling: Any, rule: Rule | None = "sgd
     Builds `optimizer(scaling, 1.0)`, feeds equal gradients until an update is not zero, and compares the updates'
     ratios with the rule's multipliers to 1e-3. A parameter whose update stays exactly zero is frozen: it is not
     compared. Where the first step has multipliers of its own, the first update that is not zero must have these and the
-    next one the later ones. Runs at trace time on one-element parameters, once with small gradients (which no clipping
-    reaches) and, where that fails, with large ones (which outweigh any epsilon).
+    next one the later ones; where initial weights are to be dropped, they must be. Runs at trace time on one-element
+    parameters, once with small gradients (which no clipping reaches) and, where that fails, with large ones (which
+    outweigh any epsilon).
 
     Args:
       optimizer: a callable (scaling, learning_rate) -> optax.GradientTransformation.
@@ -41,6 +42,7 @@ def check_optimizer(optimizer: Optimizer, scaling: Any, rule: Rule | None = "sgd
         check_rule(rule)
     lost = None
     with jax.ensure_compile_time_eval():
+        _check_dropped(optimizer, scaling)
         first_updates = _probe(optimizer, scaling, max_steps)
         for gradient in (1e-4, 1e4):
             updates = first_updates(gradient)
@@ -58,6 +60,26 @@ def check_optimizer(optimizer: Optimizer, scaling: Any, rule: Rule | None = "sgd
                 return
             lost = lost or found
     raise ValueError(lost)
+
+
+def _check_dropped(optimizer: Optimizer, scaling: Any) -> None:
+    """Raise ValueError where a first update of gradient zero does not leave of the weights what is to be kept."""
+    kept = {name: leaf.init_kept for name, leaf in by_path(scaling).items() if leaf.init_kept is not None}
+    if not kept:
+        return
+    params = jax.tree.map(lambda _: jnp.ones((1, 1)), scaling, is_leaf=is_scaling)
+    transform = optimizer(scaling, 1e-6)  # so that weight decay does not show
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # these are no initial weights
+        state = transform.init(params)
+    updates, _ = transform.update(jax.tree.map(jnp.zeros_like, params), state, params)
+    for name, update in zip(by_path(scaling), jax.tree.leaves(updates), strict=True):
+        left = 1 + float(update.ravel()[0])
+        if abs(left - kept.get(name, 1.0)) > 1e-3:
+            raise ValueError(
+                f"Expected the first step to keep {kept.get(name, 1.0):.4g} of the initial {name}, got {left:.4g}: is "
+                "drop_initial_weights missing around the optimizer?"
+            )
 
 
 def _lost_multiplier(updates: list[jax.Array], scaling: Any, rule: Rule, *, first: bool) -> str | None:

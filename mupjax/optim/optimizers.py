@@ -39,13 +39,13 @@ def sgd(
       weight_decay: lambda >= 0.
       steps_taken: as in `scale_by_parametrization`.
     """
-    return optax.chain(
+    chain = optax.chain(
         optax.identity() if _is_zero(momentum) else optax.trace(decay=momentum, nesterov=nesterov),
         scale_by_parametrization(scaling, "sgd", steps_taken=steps_taken),
         optax.identity() if _is_zero(weight_decay) else optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),
-        drop_initial_weights(scaling, steps_taken=steps_taken),
     )
+    return drop_initial_weights(chain, scaling, steps_taken=steps_taken)
 
 
 def adamw(

@@ -85,12 +85,22 @@ def scale_by_parametrization(scaling: Any, rule: Rule = "sgd", *, steps_taken: A
     return optax.GradientTransformation(init, update)
 
 
-def drop_initial_weights(scaling: Any, *, steps_taken: Any = 0) -> optax.GradientTransformation:
+class DroppedState(NamedTuple):
+    """count: int32, how many updates were made. inner: the state of the optimizer inside."""
+
+    count: jax.Array
+    inner: Any
+
+
+def drop_initial_weights(
+    inner: optax.GradientTransformation, scaling: Any, *, steps_taken: Any = 0
+) -> optax.GradientTransformation:
     """Shrink the initial weights in the first step to what the parametrization keeps of them (`hp`, `hpz`).
 
-    The last stage of a chain: it adds (init_kept - 1) times the parameters to the first, finished updates.
+    The inner optimizer sees, and decays, what is kept: W_1 is what it makes of that.
 
     Args:
+      inner: a finished chain, learning rate included.
       scaling: a scaling tree.
       steps_taken: as in `scale_by_parametrization`.
 
@@ -99,26 +109,25 @@ def drop_initial_weights(scaling: Any, *, steps_taken: Any = 0) -> optax.Gradien
     """
     kept = {name: leaf.init_kept for name, leaf in by_path(scaling).items() if leaf.init_kept is not None}
     if not kept:
-        return optax.identity()
+        return inner
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, FirstStepState]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, DroppedState]:
         if params is None:
             raise ValueError("Expected `params` where the initial weights are dropped, got None.")
         count = _count(state)
 
-        def drop(path: Any, update: Any, param: Any) -> Any:
-            name = jax.tree_util.keystr(path)
-            if isinstance(update, optax.MaskedNode) or name not in kept:
-                return update
-            lost = jnp.where(count == 0, kept[name] - 1, 0)
-            if isinstance(update, ScaledParam):
-                return update.replace_boxed(update.value + lost * param.value)
-            return update + lost * param
+        def shrink(path: Any, param: Any) -> Any:
+            factor = jnp.where(count == 0, kept.get(jax.tree_util.keystr(path), 1.0), 1.0)
+            return param.replace_boxed(factor * param.value) if isinstance(param, ScaledParam) else factor * param
 
-        dropped = jax.tree_util.tree_map_with_path(drop, updates, params, is_leaf=_is_update)
-        return dropped, FirstStepState(jnp.asarray(optax.safe_increment(count)))
+        left = jax.tree_util.tree_map_with_path(shrink, params, is_leaf=_is_update)
+        updates, inner_state = inner.update(updates, state.inner, left)
+        dropped = jax.tree.map(lambda update, old, new: update + (new - old), updates, params, left)
+        return dropped, DroppedState(jnp.asarray(optax.safe_increment(count)), inner_state)
 
-    return optax.GradientTransformation(lambda params: FirstStepState(jnp.asarray(steps_taken, jnp.int32)), update)
+    return optax.GradientTransformation(
+        lambda params: DroppedState(jnp.asarray(steps_taken, jnp.int32), inner.init(params)), update
+    )
 
 
 def is_switched(scaling: Any) -> bool:
@@ -172,7 +181,7 @@ def by_path(scaling: Any) -> dict[str, ParamScaling]:
 
 
 def _count(state: Any) -> jax.Array:
-    if not isinstance(state, FirstStepState):
+    if not isinstance(state, FirstStepState | DroppedState):
         raise ValueError(
             f"Expected the optimizer's state with its step counter (FirstStepState), got {type(state).__name__}: "
             "restore the state that was saved with the parameters, or build the optimizer with `steps_taken=`."

@@ -64,12 +64,15 @@ PRESETS = {
 OF_DEPTH = ("ip_llr", "ip_bias")
 
 
-def get(name: str | Parametrization, *, depth: int | None = None, **options: Any) -> Parametrization:
+def get(
+    name: str | Parametrization, *, depth: int | None = None, degree: float | None = None, **options: Any
+) -> Parametrization:
     """Return the preset `name` built with `options`; a Parametrization is returned as it is.
 
     Args:
       name: of a preset.
       depth: the number of hidden layers, for presets that depend on it; others leave it out.
+      degree: of homogeneity of the activation, for `ip_llr`; None is 1.
       **options: of the preset.
 
     Raises:
@@ -90,4 +93,6 @@ def get(name: str | Parametrization, *, depth: int | None = None, **options: Any
         if depth is None:
             raise ValueError(f"Expected one `depth` with {name}, whose first rates depend on it, got none or several.")
         options["depth"] = depth
+    if name == "ip_llr" and degree is not None:
+        options["degree"] = degree
     return PRESETS[name](**options)

@@ -104,9 +104,9 @@ def parts(dataset: str, quick: bool = False) -> list[Part]:
         curves = steps if activation in ("relu", "gelu") else steps | {"steps": 60 if small else 300, "seeds": 1}
         title = f"IP-LLR and muP with {activation}"
         found.append(training(f"curves-{activation}", title, ("ip_llr", "mup"), activation, deep | curves))
-    early = deep | {"steps": 20 if small else 150, "seeds": 2 if small else 5}
+    early = deep | {"steps": 20 if small else 151, "seeds": 2 if small else 5}
     found.append(training("losses", "IP-LLR with gelu, calibrated", ("ip_llr",), "gelu", early))
-    wild = deep | {"steps": 10, "seeds": 2 if small else 5}
+    wild = deep | {"steps": 11, "seeds": 2 if small else 5}
     title = "IP-LLR with relu, not calibrated"
     found.append(training("uncalibrated", title, ("ip_llr",), "relu", wild, calibrated=()))
     one_step = deep | {"steps": 1, "seeds": 2 if small else 5, "observe": ("ranks",)}

@@ -80,7 +80,7 @@ def _vanishing(data: Any, activation: str, depth: int, published: bool) -> list[
     moved = float(np.max(np.abs(losses - start)))
     if depth >= 4:
         claim = (
-            f"IP, {activation}, {depth} hidden layers: the loss stays at its start, ln C, at every width: largest move"
+            f"IP, {activation}, {depth} hidden layers: the loss stays at its start, ln C: largest move of all widths"
         )
         verdict = settle(moved <= FLAT, moved > FLAT)
         verdicts.append(Verdict(claim, 0.0 if published else None, moved, None, seeds, f"<= {FLAT:g}", verdict))
@@ -107,7 +107,7 @@ def _vanishing(data: Any, activation: str, depth: int, published: bool) -> list[
 def _curves(data: Any, activation: str, published: bool) -> list[Verdict]:
     verdicts, start = [], _start(data)
     for name in ("ip_llr", "mup"):
-        losses = _of(data, "batch_loss", name).values.astype(float)
+        losses = _of(data, "batch_loss", name).values.astype(float)[:, :-1]  # the last record has no batch
         last = losses[:, -max(1, losses.shape[1] // 10) :].mean(1)
         claim = f"{name}, {activation}: trains: mean loss of the last tenth of the steps over that of the start"
         ratio = last / start
@@ -127,7 +127,7 @@ def _losses(data: Any) -> list[Verdict]:
 
 
 def _diverges(data: Any, published: bool) -> Verdict:
-    losses = _of(data, "batch_loss", "ip_llr").values.astype(float)
+    losses = _of(data, "batch_loss", "ip_llr").values.astype(float)[:, :-1]
     wild = ~(losses < 2 * _start(data))  # NaN counts
     share = float(np.mean(wild.any(1)))
     claim = "IP-LLR, relu, not calibrated: diverges within 10 steps: share of seeds"
@@ -146,13 +146,14 @@ def _ranks(data: Any, activation: str, published: bool) -> list[Verdict]:
     ratio = last["ip_llr"] / last["mup"]
     claim = f"IP-LLR, {activation}: features of the last layer have few directions after one step: rank over muP's"
     seeds = data.sizes["seed"]
-    return [*verdicts, Verdict(claim, None, float(ratio), None, seeds, "< 0.1", settle(ratio < 0.1, ratio > 0.5))]
+    word = settle(0 < ratio < 0.1, ratio > 0.5)  # a diverged run has no rank: -1
+    return [*verdicts, Verdict(claim, None, float(ratio), None, seeds, "< 0.1", word)]
 
 
 def _stuck(data: Any, activation: str, published: bool) -> list[Verdict]:
     verdicts, start = [], math.log(int(data.attrs["num_classes"]))
     for name in ("ip_bias", "ip_non_centered"):
-        losses = _of(data, "batch_loss", name).values.astype(float)
+        losses = _of(data, "batch_loss", name).values.astype(float)[:, :-1]  # the last record has no batch
         last = losses[:, -max(1, losses.shape[1] // 10) :].mean(1)
         claim = f"{name}, {activation}: stays stuck: mean loss of the last tenth of the steps over ln C"
         ratio = last / start
