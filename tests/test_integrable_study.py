@@ -67,7 +67,7 @@ def test_deep_ip_is_flat_on_mnist_and_shallow_ip_is_not():
     """The paper's settings for one epoch, 375 batches of 128, here of 6,000 images; widths 128 and 1400."""
     parts = {part.name: part for part in integrable.parts("mnist")}
     moved = {}
-    for layers, widths in ((2, (128, 1400)), (4, (128, 1400)), (5, (128,))):
+    for layers, widths in ((2, (128, 1400)), (4, (128, 1400))):
         part = parts[f"vanishing-gelu-{layers}"]
         data = part.data | {"train_size": 6000}
         task = datasets.load("mnist", data_dir=DATA, **data)
@@ -76,7 +76,6 @@ def test_deep_ip_is_flat_on_mnist_and_shallow_ip_is_not():
         moved[layers] = np.log(10) - found.train_loss.values.squeeze()
     assert np.all(moved[2] > 0.5)  # measured 1.2 and 1.3: the loss is halved
     assert np.all(np.abs(moved[4]) < 2e-3)
-    assert np.all(np.abs(moved[5]) < 2e-3)
 
 
 def stored(part, **values):
