@@ -183,21 +183,15 @@ class _Layers(NamedTuple):
 def _layers(parametrization: Parametrization, depth: int, step: int) -> _Layers:
     """What holds in an update of step 0, 1, ..., and (v) for the initial weights in the pass of that step."""
     p, layers = parametrization, range(1, depth + 2)
-    v_of, c_of = p.v, p.c
-    if step > 0 and p.b_later is not None:
-        v_of = [a + b for a, b in zip(p.a, p.b_later, strict=True)]
-        v_of = type(p.v)(*v_of)
-    if step == 0 and p.c_first is not None:
-        c_of = p.c_first
+    b = p.b if step == 0 or p.b_later is None else p.b_later
     roles = ["input", *["hidden"] * (depth - 1), "output"]
 
     def rate(role: str, layer: int) -> float:
-        c = getattr(c_of, role)
-        c = c[layer - (2 if role == "hidden" else 1)] if isinstance(c, tuple) else c
+        c = p.exponent_first(role, layer) if step == 0 and p.c_first is not None else getattr(p.c, role)
         return 2 * getattr(p.a, role) + c
 
     return _Layers(
-        [getattr(v_of, role) for role in roles],
+        [getattr(p.a, role) + getattr(b, role) for role in roles],
         [rate(role, layer) for role, layer in zip(roles, layers, strict=True)],
         [rate("output_bias" if layer > depth else "bias", layer) if p.has_bias(layer) else None for layer in layers],
     )
@@ -206,7 +200,7 @@ def _layers(parametrization: Parametrization, depth: int, step: int) -> _Layers:
 def _pass(p: Parametrization, depth: int, phi: _Phi, earlier: list[_Pass]) -> _Pass:
     v, means, bias = _layers(p, depth, len(earlier)).v, _means(p, depth), [p.sigma.bias] * depth + [p.sigma.output_bias]
     now = _Pass([0.0], [_NEVER], [], [], [], [], [], 0.0)
-    for layer in range(depth + 1):
+    for layer in range(depth + 1):  # the last is the readout
         n = 1 if layer else 0  # a sum over the d inputs is O(1), over n coordinates O(n)
         initial = [0.5 * n - v[layer] + now.x[layer], n - v[layer] + now.average_x[layer] if means[layer] else _NEVER]
         if p.has_bias(layer + 1) and bias[layer]:
@@ -214,7 +208,8 @@ def _pass(p: Parametrization, depth: int, phi: _Phi, earlier: list[_Pass]) -> _P
         updates = [_update(p, depth, layer, now, earlier, s) for s in range(len(earlier))]
         h = max([*initial, *updates])
         if layer == depth:
-            return _backward(p, depth, phi, now._replace(f=h), earlier)
+            now = now._replace(f=h)
+            break
         now.h.append(h)
         now.initial.append(max(initial))
         now.late.append(max([_NEVER, *updates[1:]]))
@@ -223,11 +218,11 @@ def _pass(p: Parametrization, depth: int, phi: _Phi, earlier: list[_Pass]) -> _P
         alike += [u + s.average_dh[layer] - s.dh[layer] for u, s in zip(updates, earlier, strict=True)]
         centred = phi.is_odd(h) and max(alike) < h - _TOLERANCE
         now.average_x.append(now.x[-1] - 0.5 * centred)
-    raise AssertionError
+    return _backward(p, depth, phi, now, earlier)
 
 
 def _means(p: Parametrization, depth: int) -> list[float]:
-    return [p.mean.input, *[float(p.mean.hidden)] * (depth - 1), p.mean.output]  # pyright: ignore[reportArgumentType]
+    return [p.mean.input, *[p.mean.hidden] * (depth - 1), p.mean.output]
 
 
 def _update(p: Parametrization, depth: int, layer: int, now: _Pass, earlier: list[_Pass], s: int) -> float:

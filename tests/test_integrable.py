@@ -106,52 +106,30 @@ def test_two_steps_by_hand():
     assert np.abs(not_switched - ours[0]).max() > 1e-3 * np.abs(ours[0]).max()
 
 
-def gradients_of(phi, weights, x, chi):
-    """h^L's outputs and the gradients of a network whose dLoss/df is chi, whatever its outputs are."""
-    hs, xs = [], [x / x.shape[1] ** 0.5]
-    for w in weights[:-1]:
-        hs.append(xs[-1] @ w)
-        xs.append(phi(hs[-1]))
-    f = xs[-1] @ weights[-1]
-    chi = f - chi[1] if chi[0] == "target" else chi[1]
-    back, gradients = chi @ weights[-1].T, [xs[-1].T @ chi]
-    for layer in reversed(range(len(hs))):
-        back = back * jax.vmap(jax.vmap(jax.grad(phi)))(hs[layer])
-        gradients.insert(0, xs[layer].T @ back)
-        back = back @ weights[layer].T
-    return f, gradients
+RATE = {1: 0.05, 2: 0.001}  # that neither die nor diverge
 
 
 @pytest.mark.parametrize(("activation", "degree"), [("relu", 1), ("leaky_relu", 1), (RELU2, 2)])
 def test_hp_is_ip_llr_given_the_first_chi(activation, degree):
-    """At every width: hidden Gaussians over sqrt(n) with hp's rates, over n with ip_llr's, the same updates."""
-    phi = activations.get(activation).phi
-    for n in (7, 24):
+    """The library's networks and optimizer in float64, at every width: the same Gaussians, and dLoss/df at step 0."""
+    for n in (12, 24):
         with jax.enable_x64(True):
             rng = np.random.default_rng(n)
-            shapes = [(5, n), (n, n), (n, n), (n, 2)]
-            gaussians = [jnp.asarray(rng.standard_normal(shape)) for shape in shapes]
             x, y = jnp.asarray(rng.standard_normal((3, 5))), jnp.asarray(rng.standard_normal((3, 2)))
             outputs = []
             for p in (hp(), ip_llr(3, degree=degree)):
-                scaling = [p.scales(r, *s, layer=k) for k, (r, s) in enumerate(zip(ROLES, shapes, strict=True), 1)]
-                weights = [s.init_std * g for s, g in zip(scaling, gaussians, strict=True)]
+                model = MLP(n, 3, 2, p, activation)
+                boxed = model.init(jax.random.key(n), x)
+                params, transform = nn.meta.unbox(boxed)["params"], optim.sgd(scaling_tree(boxed), RATE[degree])
+                state = transform.init(params)
                 for step in range(5):
-                    chi = ("given", -y) if step == 0 else ("target", y)
-                    f, gradients = gradients_of(phi, weights, x, chi)
-                    first = step == 0
-                    rates = [s.sgd_lr_mult_first if first and s.sgd_lr_mult_first else s.sgd_lr_mult for s in scaling]
-                    kept = [s.init_kept if first and s.init_kept is not None else 1.0 for s in scaling]
-                    moves = [rate * g for rate, g in zip(rates, gradients, strict=True)]
-                    weights = [k * w - RATE[degree] * m for w, m, k in zip(weights, moves, kept, strict=True)]
-                outputs.append(np.asarray(f))
+                    f, pull = jax.vjp(lambda params, model=model, x=x: model.apply({"params": params}, x), params)
+                    updates, state = transform.update(pull(-y if step == 0 else f - y)[0], state, params)
+                    params = optax.apply_updates(params, updates)
+                outputs.append(np.asarray(model.apply({"params": params}, x)))
         # Rounding of float64 through five steps: sums of n^2 terms.
         assert np.abs(outputs[0]).max() > 0
         np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-11, atol=1e-11 * np.abs(outputs[0]).max())
-
-
-ROLES = ("input", "hidden", "hidden", "output")
-RATE = {1: 1.0, 2: 0.001}  # that neither die nor diverge
 
 
 def test_hp_is_not_ip_llr_where_phi_is_not_homogeneous(key):
@@ -214,7 +192,7 @@ def test_limit_scalings_are_muPs_in_the_first_step():
         assert (one.init_std, one.sgd_lr_mult) == (other.init_std, other.sgd_lr_mult)
         assert one.sgd_lr_mult_first == pytest.approx(first, rel=1e-12)
     assert [s.init_kept for s in llr.kernels] == [1.0, 0.0, 0.0, 1.0]
-    shifted = limit_scalings(ip_llr(3).shift(PerRole(0.5, 0.25, -0.5)), activations.get("relu"), task, widths)
+    shifted = limit_scalings(ip_llr(3).shift(PerRole(0.3, 1 / 3, -0.7)), activations.get("relu"), task, widths)
     for one, other in zip(llr.kernels, shifted.kernels, strict=True):
         assert (one.init_std, one.sgd_lr_mult_first) == pytest.approx((other.init_std, other.sgd_lr_mult_first))
 

@@ -17,7 +17,9 @@ from mupjax.reproduce.parts import MAIN, run_part
 from mupjax.training_study import training_study
 
 DATA = os.environ.get("MUPJAX_DATA")
-needs_mnist = pytest.mark.skipif(not DATA or not (Path(DATA) / "mnist").is_dir(), reason="MUPJAX_DATA has no MNIST")
+needs_mnist = pytest.mark.skipif(
+    not DATA or not (Path(DATA) / "mnist").is_dir(), reason="MUPJAX_DATA has no MNIST (twin: digits)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,21 @@ def test_bad_settings_are_named(digits, changes, message):
     settings = {"widths": (8,), "depth": 2, "learning_rate": 0.1, "steps": 2, "batch_size": 50} | changes
     with pytest.raises(ValueError, match=message):
         training_study(digits, parametrizations=("mup",), **settings)
+
+
+def test_deep_ip_is_flat_on_digits_and_shallow_ip_is_not(digits):
+    """The twin of the next test that every machine runs: two layers learn, four and five stay, at widths 32 and 128."""
+    moved = {}
+    for layers in (2, 4, 5):
+        preset = integrable.preset("ip", layers, "gelu", 64, early=True)
+        settings = {"widths": (32, 128), "depth": layers, "activation": "gelu", "learning_rate": 0.02}
+        found = training_study(
+            digits, parametrizations=(preset,), steps=60, batch_size=100, record_every=60, **settings
+        )
+        moved[layers] = np.log(10) - found.train_loss.values.squeeze()
+    assert np.all(moved[2] > 0.5)
+    assert np.all(np.abs(moved[4]) < 0.01)
+    assert np.all(np.abs(moved[5]) < 0.01)
 
 
 @needs_mnist

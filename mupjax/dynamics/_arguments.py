@@ -69,14 +69,14 @@ def _warn_once(parametrization: Parametrization, depth: int, activation: Activat
     if parametrization.c_first is not None and parametrization.biases != "all" and activation.degree is None:
         warnings.warn(
             f"{name} is derived for positively homogeneous activations, {phi} is none: after the first step "
-            "preactivations of layers 3..L shrink with the width, or saturate where calibrated rates make up for it "
+            "preactivations of layers 3..L shrink with the width, which calibrated rates hide at moderate widths "
             "(Hajjar et al. 2021, arXiv:2110.15596, cover homogeneous ones).",
             stacklevel=4,
         )
     elif parametrization.c_first is not None and kind in ("trivial", "unstable"):
         warnings.warn(
-            f"{name} at depth {depth} with {phi} is {kind} as the width grows: were its first rates made for the "
-            "degree of homogeneity of this activation (`degree=`)?",
+            f"{name} at depth {depth} with {phi} is {kind} as the width grows: its first rates must be made for the "
+            "degree of homogeneity of this activation (`degree=`), which must not be odd.",
             stacklevel=4,
         )
     elif kind == "trivial" and parametrization.v.hidden > 0.5:

@@ -97,8 +97,8 @@ def _hybrid(p: Parametrization, depth: int, activation: Activation) -> Parametri
     rates with exponents e + S - 1/2 for hidden kernels, e + S for the others, e + S - s_l for biases.
     """
     degree = activation.degree
-    shape = (p.v.input, p.v.hidden, p.v.output)
-    if degree is None or p.b_later is not None or any(p.mean) or shape != (0.0, 1.0, 1.0):
+    is_integrable = max(abs(p.v.input), abs(p.v.hidden - 1), abs(p.v.output - 1)) < _TOLERANCE
+    if degree is None or p.b_later is not None or any(p.mean) or not is_integrable:
         raise ValueError(
             f"Expected a homogeneous activation where {p.name} has first rates of its own, got {activation.name}: its "
             "limit is known for these alone."

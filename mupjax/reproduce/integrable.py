@@ -16,7 +16,7 @@ from typing import Any
 
 from mupjax.parametrization import PerRole, get
 from mupjax.reproduce.integrable_claims import judge
-from mupjax.reproduce.parts import MAIN, Part, finished, run_part
+from mupjax.reproduce.parts import MAIN, Part, run_parts
 from mupjax.verdicts import Verdict
 
 DATASETS = ("mnist", "cifar10")
@@ -166,14 +166,6 @@ def reproduce(
     """
     if dataset not in ("mnist", "digits"):
         raise ValueError(f"Expected `dataset` to be 'mnist' or 'digits', got dataset={dataset!r}.")
-    every = {part.name: part for part in parts(dataset, quick)}
-    if unknown := [name for name in names or () if name not in every]:
-        raise ValueError(f"Expected `parts` to be drawn from {', '.join(every)}, got {unknown[0]!r}.")
-    found = {}
-    for name, part in every.items():
-        if names is None or name in names:
-            common: dict[str, Any] = {"data_dir": data_dir, "out": out, "memory_gb": memory_gb, "progress": progress}
-            found[name] = run_part(part, dataset, **common)
-        elif out is not None and (kept := finished(part, dataset, out)) is not None:
-            found[name] = kept
+    common: dict[str, Any] = {"data_dir": data_dir, "out": out, "memory_gb": memory_gb, "progress": progress}
+    found = run_parts(parts(dataset, quick), dataset, names=names, **common)
     return found, judge(found, published=dataset == "mnist" and not quick)

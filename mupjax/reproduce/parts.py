@@ -94,6 +94,33 @@ def run_part(
     return data
 
 
+def run_parts(
+    parts: Sequence[Part],
+    dataset: str,
+    *,
+    names: Sequence[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    memory_gb: float = 8.0,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Return {part: Dataset} of the named parts, all by default, and of others that `out` holds already.
+
+    Arguments and errors as in `run_part`; ValueError also for an unknown name.
+    """
+    every = [part.name for part in parts]
+    if unknown := [name for name in names or () if name not in every]:
+        raise ValueError(f"Expected `parts` to be drawn from {', '.join(every)}, got {unknown[0]!r}.")
+    found = {}
+    for part in parts:
+        if names is None or part.name in names:
+            common: dict[str, Any] = {"data_dir": data_dir, "out": out, "memory_gb": memory_gb, "progress": progress}
+            found[part.name] = run_part(part, dataset, **common)
+        elif out is not None and (kept := finished(part, dataset, out)) is not None:
+            found[part.name] = kept
+    return found
+
+
 def finished(part: Part, dataset: str, out: str | os.PathLike[str]) -> Any:
     """Return a part's Dataset where `out` holds it, else None. ValueError where it holds one of other arguments."""
     place = store.check_directory(folder_of(part.name, out), _arguments(part, dataset))

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mupjax.reproduce.hypotheses import hypotheses
-from mupjax.reproduce.parts import MAIN, WIDE, Part, finished, run_part, task_of
+from mupjax.reproduce.parts import MAIN, WIDE, Part, run_parts, task_of
 from mupjax.reproduce.rich_claims import judge
 from mupjax.verdicts import Verdict
 
@@ -89,16 +89,10 @@ def reproduce(
     Raises:
       ValueError: for an unknown part, and as `run_part`.
     """
-    every = {part.name: part for part in parts(quick)}
-    if unknown := [name for name in names or () if name not in every]:
-        raise ValueError(f"Expected `parts` to be drawn from {', '.join(every)}, got {unknown[0]!r}.")
+    every, assumed = parts(quick), []
     common: dict[str, Any] = {"data_dir": data_dir, "out": out, "memory_gb": memory_gb, "progress": progress}
-    found, assumed = {}, []
-    for name, part in every.items():
-        if names is None or name in names:
-            found[name] = run_part(part, dataset, **common)
-        elif out is not None and (kept := finished(part, dataset, out)) is not None:
-            found[name] = kept
-        if name in found and (name in (MAIN, "relu") or part.change != "none"):
+    found = run_parts(every, dataset, names=names, **common)
+    for part in every:
+        if part.name in found and (part.name in (MAIN, "relu") or part.change != "none"):
             assumed += hypotheses(part, task_of(part, dataset, data_dir))
     return found, [*assumed, *judge(found)]
