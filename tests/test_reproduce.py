@@ -142,7 +142,7 @@ def test_a_finished_part_is_read_back_and_another_is_refused(main, monkeypatch):
     def never(*args, **kwargs):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(parts, "compare", never)
+    monkeypatch.setitem(parts.KINDS, "compare", never)
     again = run_part(MAIN, "digits", out=out)
     np.testing.assert_array_equal(again.feature_change_h, found.feature_change_h)
     assert str(rich_features.judge({"main": again})) == str(rich_features.judge({"main": found}))
@@ -251,6 +251,6 @@ def test_tables_show_mean_and_error(main):
 
 
 def test_unknown_part_is_refused_before_anything_runs(monkeypatch):
-    monkeypatch.setattr(rich_features, "run_part", None)
+    monkeypatch.setattr(parts, "run_part", None)
     with pytest.raises(ValueError, match=r"`parts` to be drawn from main, .* got 'depth-9'"):
         rich_features.reproduce("digits", names=["depth-9"])
