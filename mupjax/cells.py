@@ -107,6 +107,18 @@ def infinite_row(
     return word, mean, {name: drawn[name] for name in ("train_loss", "test_loss", "predictions") if name in drawn}
 
 
+def unknown_limit(preset: Parametrization, kind: Classification, settings: Settings) -> str | None:
+    """Why the limit of a parametrization that has one is not known here, in words; None where it is known."""
+    try:
+        if kind.kind == "feature":
+            feature_limit.check_known(preset, settings.depth, settings.activation, settings.momentum)
+        elif kind.kind == "kernel":
+            kernel_limit.layer_weights(preset, depth=settings.depth, activation=settings.activation)
+    except ValueError as why:
+        return f"not known here: {why}"
+    return None
+
+
 def learning_rates(given: float | Mapping[str, float] | None, names: list[str]) -> list[float]:
     """Return a base rate for every parametrization. ValueError for rates that are not positive, unknown names."""
     if isinstance(given, Mapping):

@@ -10,7 +10,16 @@ import numpy as np
 
 from mupjax import activations, classification, direct, parametrization, results
 from mupjax.activations import Activation
-from mupjax.cells import Settings, check_memory, infinite_row, learning_rates, progress_bar, settings_of
+from mupjax.cells import (
+    Settings,
+    check_memory,
+    infinite_row,
+    learning_rates,
+    progress_bar,
+    settings_of,
+    unknown_limit,
+)
+from mupjax.classification import Classification
 from mupjax.grid import Grid, check_counts, check_distinct, grid_of
 from mupjax.network import hidden_widths
 from mupjax.parametrization import Parametrization
@@ -126,8 +135,8 @@ def compare(
     for column, name in enumerate(how):
         if name != direct.DENSE:
             direct.check_memory(task, name, widths[column], seeds, settings)
-    with_limit = [limit and not (linearize and kind.kind == "feature") for kind in classes]
-    check_memory(task, [kind for kind, wanted in zip(classes, with_limit, strict=True) if wanted], settings)
+    without = [_without_limit(*each, limit, linearize, settings) for each in zip(presets, classes, strict=True)]
+    check_memory(task, [kind for kind, why in zip(classes, without, strict=True) if why is None], settings)
 
     cells: dict[tuple[int, int], dict[str, np.ndarray]] = {}
     limits, stderrs = [], {}
@@ -143,11 +152,9 @@ def compare(
                 cells[row, column] = results.measure(run)
                 bar.update()
             bar.set_description(f"{preset.name}, infinite width")
-            if with_limit[row]:
+            word, mean, stderr = without[row], None, None
+            if word is None:
                 word, mean, stderr = infinite_row(task, preset, classes[row], rates[row], settings)
-            else:
-                word = "none: the first-order model of a network that learns features" if limit else "not asked for"
-                mean = stderr = None
             limits.append(word)
             if mean is not None:
                 cells[row, len(widths)] = {k: np.repeat(v, seeds, axis=0) for k, v in mean.items()}
@@ -161,6 +168,17 @@ def compare(
     }
     data = results.dataset(cells, widths, settings.spec, steps, along, arguments, stderrs)
     return data.assign_coords(dynamics=("width", [*how, "limit"]))
+
+
+def _without_limit(
+    preset: Parametrization, kind: Classification, limit: bool, linearize: bool, settings: Settings
+) -> str | None:
+    """Why a parametrization's limit is not computed, None where it is."""
+    if not limit:
+        return "not asked for"
+    if linearize and kind.kind == "feature":
+        return "none: the first-order model of a network that learns features"
+    return unknown_limit(preset, kind, settings)
 
 
 def _dynamics(

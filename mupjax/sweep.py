@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ import numpy as np
 from mupjax import executors, layout, results, store, training
 from mupjax.activations import Activation
 from mupjax.cells import progress_bar
+from mupjax.dynamics._arguments import warn_of_regime
 from mupjax.grid import Grid, grid_of
 from mupjax.optim import Optimizer
 from mupjax.parametrization import Parametrization
@@ -92,6 +94,9 @@ def sweep(
       RuntimeError: where workers were lost; what is finished is kept.
       OSError: where the disk is full; likewise.
 
+    Warns:
+      UserWarning: where theory says that a parametrization cannot learn at large width, once for each.
+
     Example:
       >>> task = Task(np.eye(4), np.ones((4, 1)))
       >>> data = sweep(task, widths=(8,), depths=(2,), learning_rates=(0.1, 0.2), seeds=2, steps=3)
@@ -100,6 +105,8 @@ def sweep(
     """
     settings = {k: v for k, v in locals().items() if k not in ("task", "out", "executor", "about", "progress")}
     chosen = grid_of(task, **settings)
+    for preset, depth in itertools.product(chosen.parametrizations, chosen.depths):
+        warn_of_regime(preset, depth, chosen.activation)
     planned = plan(task, chosen)
     attrs = {
         "arguments": arguments_of(task, chosen, settings, about or {}),

@@ -91,6 +91,24 @@ def test_missing_neural_tangents_leaves_a_word_and_no_hole(monkeypatch):
     assert np.isfinite(data.train_loss.sel(width=8.0)).all()
 
 
+@pytest.mark.parametrize(
+    ("preset", "activation", "momentum", "why"),
+    [
+        ("ip_llr", "gelu", 0.0, "a homogeneous activation where ip_llr has first rates of its own, got gelu"),
+        ("ip_llr", "relu", 0.5, "no `momentum` in the limit of ip_llr, got 0.5"),
+        ("ip_bias", "relu", 0.0, "the bias of the readout to start at 0"),
+        (mupjax.ntp(biases="all"), "relu", 0.0, "without biases, means or a first step of its own, got 'ntp'"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:ip_llr is derived for")
+def test_a_limit_that_is_not_known_leaves_a_word_and_no_hole(preset, activation, momentum, why):
+    settings = dict(SMALL, depth=3, activation=activation, momentum=momentum)
+    data = mupjax.compare(TASK, parametrizations=(preset,), widths=(8,), **settings)
+    assert data.limit.item().startswith("not known here: Expected ")
+    assert why in data.limit.item()
+    assert np.isfinite(data.train_loss.sel(width=8.0)).all()
+
+
 def test_long_runs_record_few_steps_and_the_last():
     data = mupjax.compare(TASK, parametrizations=("mup",), widths=(4,), depth=1, seeds=1, steps=401)
     assert data.sizes["step"] <= MAX_RECORDED_STEPS + 2

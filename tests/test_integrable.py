@@ -358,6 +358,10 @@ def test_bad_use_is_named(key):
         dense.train(task, dataclasses.replace(ip(), base_width=3), activation="tanh", **settings)
     with pytest.warns(UserWarning, match="ip_llr is derived for positively homogeneous activations, tanh is none"):
         matrix_free.train(task, dataclasses.replace(ip_llr(3), base_width=3), activation="tanh", **settings)
+    with pytest.warns(UserWarning, match="ip at depth 3 with tanh does not train at large width"):
+        sweep(
+            task, parametrizations=(ip(base_width=7),), widths=(8,), learning_rates=(1.0,), seeds=1, steps=1
+        )  # fmt: skip
     with warnings.catch_warnings():  # once
         warnings.simplefilter("error")
         matrix_free.train(task, dataclasses.replace(ip_llr(3), base_width=5), activation="relu", **settings)

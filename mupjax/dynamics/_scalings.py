@@ -31,8 +31,7 @@ def scalings_of(parametrization: Parametrization, task: Task, widths: tuple[int,
       ValueError: for input weights of non-zero mean, a parametrization made for another depth.
     """
     parametrization.check_depth(len(widths))
-    if parametrization.mean.input:
-        raise ValueError(f"Expected `mean` of the input weights to be 0, got mean={parametrization.mean!r}.")
+    _check_means(parametrization)
     plain = parametrization.shift(PerRole(*(-a for a in parametrization.a)))
     fans = list(pairwise((task.input_dim, *widths, task.out_dim)))
     depth = len(widths)
@@ -43,6 +42,11 @@ def scalings_of(parametrization: Parametrization, task: Task, widths: tuple[int,
         for row, fan in enumerate(fans, 1)
     ]
     return Scalings(tuple(kernels), tuple(biases))
+
+
+def _check_means(parametrization: Parametrization) -> None:
+    if parametrization.mean.input:
+        raise ValueError(f"Expected `mean` of the input weights to be 0, got mean={parametrization.mean!r}.")
 
 
 def limit_scalings(
@@ -121,6 +125,23 @@ def _hybrid(p: Parametrization, depth: int, activation: Activation) -> Parametri
         output_bias=moved("output_bias", depth + 1, 0.0),
     )
     return replace(p, b=p.b._replace(hidden=p.b.hidden - 0.5), b_later=p.b, c_first=first)
+
+
+def check_known(parametrization: Parametrization, depth: int, activation: Activation, momentum: float) -> None:
+    """Raise ValueError for a parametrization that learns features, but whose limit is not known here."""
+    if parametrization.c_first is not None and momentum:
+        raise ValueError(
+            f"Expected no `momentum` in the limit of {parametrization.name}, got {momentum}: the first gradient is of "
+            "another order than the later ones, which this limit's momentum would not know."
+        )
+    if parametrization.biases == "all" and parametrization.sigma.output_bias:
+        raise ValueError(
+            f"Expected the bias of the readout to start at 0, got sigma={parametrization.sigma!r}: f_0 would be "
+            "random, and the limit with it."
+        )
+    _check_means(parametrization)
+    if parametrization.c_first is not None:
+        _hybrid(parametrization, depth, activation)
 
 
 def check_limit(parametrization: Parametrization, depth: int, activation: Activation, *, force: bool) -> str:

@@ -31,7 +31,7 @@ from mupjax.dynamics._arguments import (
     refuse_optimizer,
 )
 from mupjax.dynamics._program import BACKWARD_FIELDS
-from mupjax.dynamics._scalings import check_limit, limit_scalings, scalings_of
+from mupjax.dynamics._scalings import check_known, check_limit, limit_scalings, scalings_of
 from mupjax.network import hidden_widths
 from mupjax.parametrization import Parametrization
 from mupjax.runs import map_runs
@@ -182,16 +182,7 @@ def _runs(
     runs = _positive("num_runs", num_runs)
     kind = check_limit(parametrization, depth, activation, force=force)
     check_first_rate(parametrization, learning_rate)
-    if parametrization.c_first is not None and momentum:
-        raise ValueError(
-            f"Expected no `momentum` in the limit of {parametrization.name}, got {momentum}: the first gradient is of "
-            "another order than the later ones, which this limit's momentum would not know."
-        )
-    if parametrization.biases == "all" and parametrization.sigma.output_bias:
-        raise ValueError(
-            f"Expected the bias of the readout to start at 0, got sigma={parametrization.sigma!r}: f_0 would be "
-            "random, and the limit with it."
-        )
+    check_known(parametrization, depth, activation, momentum)
     widths = hidden_widths(particles, depth)
     if kind == "feature":
         scalings = limit_scalings(parametrization, activation, task, widths)
