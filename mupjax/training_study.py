@@ -81,8 +81,8 @@ def training_study(
     Returns:
       An xarray.Dataset with dims parametrization, width, seed, step, kernel, layer: `batch_loss` (of the step's batch
       before its update; NaN after the last), `initial_rate` and `clipped` of the first step's kernels, `train_loss`
-      and `test_error` after the last step, `rank_h` and `rank_x`, `contribution`, `predictions` with the `test_input`
-      itself.
+      and `test_error` after the last step, `class_share` of the test set, `rank_h` and `rank_x`, `contribution`,
+      `predictions` with the `test_input` itself.
 
     Raises:
       ValueError: for sizes out of range, unknown names, a run that does not fit `memory_gb`.
@@ -260,6 +260,11 @@ def _dataset(found: Any, names: list[str], widths: Any, steps: range, depth: int
             dims = (index, "output")[: np.asarray(y).ndim]
             targets = dims, np.asarray(y), {"units": "1", "long_name": f"{words} targets"}
             variables |= {f"{name}_input": inputs, f"{name}_target": targets}
+    if "test_error" in variables:
+        label = np.asarray(task.y_test if task.loss == "cross_entropy" else np.argmax(np.asarray(task.y_test), axis=-1))
+        share = np.bincount(label, minlength=task.out_dim) / len(label)
+        words = {"units": "1", "long_name": "share of the test inputs in each class"}
+        variables["class_share"] = ("output",), share, words
     used = {dim for dims, _, _ in variables.values() for dim in dims}
     coords = {name: value for name, value in coords.items() if name in used}
     about = {"task": repr(task), "num_classes": task.out_dim}

@@ -122,6 +122,7 @@ def stored(part, **values):
     for name, value in values.items():
         shape = (len(presets), len(widths), seeds, *(sizes[dim] for dim in dims[name]))
         variables[name] = (("parametrization", "width", "seed", *dims[name]), np.broadcast_to(value, shape).copy())
+    variables["class_share"] = ("output_class", np.full(10, 0.1))
     return xr.Dataset(variables, coords, {"num_classes": 10})
 
 
@@ -165,11 +166,16 @@ def test_verdicts_read_the_dataset_and_flip():
     ranks["rank_h"].loc[{"parametrization": "ip_llr", "step": 1, "layer": 6}] = 800
     assert sum(v.verdict == "contradicted" for v in verdicts_of(ranks, "ranks-tanh").values()) == 2
 
-    wild = stored(PARTS["uncalibrated"], batch_loss=np.nan)
-    (verdict,) = verdicts_of(wild, "uncalibrated").values()
-    assert (verdict.verdict, verdict.ours) == ("reproduced", 1.0)
-    (verdict,) = verdicts_of(stored(PARTS["uncalibrated"], batch_loss=2.3), "uncalibrated").values()
-    assert (verdict.verdict, verdict.ours) == ("contradicted", 0.0)
+    wild = stored(PARTS["uncalibrated"], batch_loss=2.3, train_loss=np.log(10))
+    wild["batch_loss"].loc[{"parametrization": "ip_llr_unswitched", "step": 5}] = np.nan
+    assert [(v.verdict, v.ours) for v in verdicts_of(wild, "uncalibrated").values()] == [
+        ("reproduced", 1.0),
+        ("reproduced", 0.0),
+        ("reproduced", pytest.approx(0, abs=1e-6)),
+    ]
+    wild["batch_loss"][:] = wild["batch_loss"].values[::-1]  # the other one diverges
+    wild["train_loss"][:] = 1.0
+    assert [v.verdict for v in verdicts_of(wild, "uncalibrated").values()] == ["contradicted"] * 3
 
     stuck = stored(PARTS["stuck-relu"], batch_loss=2.3, test_error=0.9)
     assert [v.verdict for v in verdicts_of(stuck, "stuck-relu").values()] == ["reproduced"] * 3
@@ -210,6 +216,9 @@ def test_parts_are_kept_and_settings_are_the_papers(tmp_path):
     assert p.scales("bias", 784, 1024, layer=1).init_std == 2.0
     early = PARTS["vanishing-gelu-2"].settings["parametrizations"][0].scales("input", 784, 128, layer=1)
     assert early.init_std**2 / 784 == pytest.approx(4.0)
+    switched, kept = PARTS["uncalibrated"].settings["parametrizations"]
+    hidden = switched.scales("hidden", 1024, 1024, layer=3)
+    assert kept.scales("hidden", 1024, 1024, layer=3).sgd_lr_mult == hidden.sgd_lr_mult_first != hidden.sgd_lr_mult
     small = {part.name: part for part in integrable.parts("digits", quick=True)}
     part = small["line"]._replace(settings=small["line"].settings | {"steps": 10, "widths": (16,), "seeds": 1})
     once = run_part(part, "digits", out=tmp_path)

@@ -57,7 +57,7 @@ def judge(found: Mapping[str, Any], *, published: bool) -> list[Verdict]:
         elif kind == "losses":
             verdicts += _losses(data) if published else []
         elif kind == "uncalibrated":
-            verdicts.append(_diverges(data, published))
+            verdicts += _diverges(data, published)
         elif kind == "ranks":
             verdicts += _ranks(data, rest[0], published)
         elif kind == "stuck":
@@ -126,12 +126,22 @@ def _losses(data: Any) -> list[Verdict]:
     return verdicts
 
 
-def _diverges(data: Any, published: bool) -> Verdict:
-    losses = _of(data, "batch_loss", "ip_llr").values.astype(float)[:, :-1]
-    wild = ~(losses < 2 * _start(data))  # NaN counts
-    share = float(np.mean(wild.any(1)))
-    claim = "IP-LLR, relu, not calibrated: diverges within 10 steps: share of seeds"
-    return Verdict(claim, 1.0, share, None, len(losses), "1", settle(share == 1, published and share == 0))
+def _diverges(data: Any, published: bool) -> list[Verdict]:
+    """Which of the two it is that explodes: rates that are not switched, or rates that are not calibrated."""
+    verdicts = []
+    for name, words in (("ip_llr_unswitched", "first step's rates at every step"), ("ip_llr", "rates switched")):
+        losses = _of(data, "batch_loss", name).values.astype(float)[:, :-1]
+        wild = ~(losses < 2 * _start(data))  # NaN counts
+        share = float(np.mean(wild.any(1)))
+        claim = f"IP-LLR, relu, not calibrated, {words}: diverges within 10 steps: share of seeds"
+        bound, met = ("1", share == 1) if name == "ip_llr_unswitched" else ("0", share == 0)
+        paper = 1.0 if published and name == "ip_llr_unswitched" else None
+        word = settle(met, published and share == 1 - float(bound))
+        verdicts.append(Verdict(claim, paper, share, None, len(losses), bound, word))
+    moved = float(np.max(np.abs(_of(data, "train_loss", "ip_llr").values - _start(data))))
+    claim = "IP-LLR, relu, not calibrated, rates switched: learns nothing: largest move of the loss in 11 steps"
+    word = settle(moved <= FLAT, moved > 10 * FLAT)
+    return [*verdicts, Verdict(claim, None, moved, None, data.sizes["seed"], f"<= {FLAT:g}", word)]
 
 
 def _ranks(data: Any, activation: str, published: bool) -> list[Verdict]:
@@ -161,11 +171,15 @@ def _stuck(data: Any, activation: str, published: bool) -> list[Verdict]:
         verdicts.append(Verdict(claim, None, float(ratio.min()), None, len(ratio), "> 0.95, every seed", word))
         if name == "ip_bias" and published:
             accuracy = 1 - _of(data, "test_error", name).values.astype(float)
-            away = float(np.max(np.abs(accuracy - STUCK_ACCURACY)))
-            claim = f"ip_bias, {activation}: test accuracy on grey CIFAR-10, the seed farthest from chance"
-            far = float(accuracy[np.argmax(np.abs(accuracy - STUCK_ACCURACY))])
-            word = settle(away <= 0.005, away > 0.05)
-            verdicts.append(Verdict(claim, STUCK_ACCURACY, far, None, len(accuracy), "0.1 within 0.005", word))
+            shares = data["class_share"].values.astype(float)  # what answering one class alone gets right
+            distance = np.abs(accuracy[:, None] - shares[None, :]).min(1)
+            far = int(np.argmax(distance))
+            claim = (
+                f"ip_bias, {activation}: test accuracy on grey CIFAR-10 is a class's share, the seed farthest from it"
+            )
+            word = settle(float(distance[far]) <= 0.005, float(distance[far]) > 0.05)
+            bound = f"within 0.005 of one of {shares.min():.3f}..{shares.max():.3f}"
+            verdicts.append(Verdict(claim, STUCK_ACCURACY, float(accuracy[far]), None, len(accuracy), bound, word))
     return verdicts
 
 
