@@ -236,7 +236,7 @@ _WORDS = {
 def _dataset(found: Any, names: list[str], widths: Any, steps: range, depth: int, arguments: Any, task: Task) -> Any:
     import xarray as xr
 
-    variables = {
+    variables: dict[str, Any] = {
         name: (
             ("parametrization", "width", "seed", *_DIMS[name]),
             np.stack([np.stack(row) for row in rows]),

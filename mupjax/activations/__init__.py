@@ -1,5 +1,10 @@
 """Activation functions: the table of them, and the check that Theorem 4.5 of Chen et al. 2025 needs."""
 
+from mupjax.activations.ab_relu import ab_relu as ab_relu
+from mupjax.activations.ab_relu import delta as delta
+from mupjax.activations.ab_relu import gain as gain
+from mupjax.activations.ab_relu import kappa as kappa
+from mupjax.activations.ab_relu import slopes as slopes
 from mupjax.activations.functions import ACTIVATIONS as ACTIVATIONS
 from mupjax.activations.functions import LEAKY_SLOPE as LEAKY_SLOPE
 from mupjax.activations.functions import QUADRATURE_DEGREE as QUADRATURE_DEGREE

@@ -1,0 +1,94 @@
+r"""The family phi(s) = a s + b |s| of (a, b)-ReLUs, and the numbers that decide how signals go through its layers.
+
+All are positively homogeneous of degree 1, and Gaussian averages over them are known in closed form: `edge_of_chaos`
+builds on these (Terjek 2025, arXiv:2502.13110; relu is (1/2, 1/2), abs_relu (0, 1), linear (1, 0)).
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mupjax.activations.functions import LEAKY_SLOPE, Activation
+
+SLOPES = {
+    "relu": (0.5, 0.5),
+    "abs_relu": (0.0, 1.0),
+    "linear": (1.0, 0.0),
+    "leaky_relu": ((1 + LEAKY_SLOPE) / 2, (1 - LEAKY_SLOPE) / 2),
+}
+
+
+@lru_cache(maxsize=64)
+def ab_relu(a: float, b: float) -> Activation:
+    r"""Return the activation :math:`\phi(s) = a s + b |s|`, with slope a + b above zero and a - b below.
+
+    The same numbers give the same object, so that programs are shared.
+
+    Raises:
+      ValueError: for slopes that are not finite, or both 0.
+
+    Example:
+      >>> ab_relu(0.5, 0.5).phi(jnp.array([-2.0, 2.0])).tolist()
+      [0.0, 2.0]
+    """
+    check_slopes(a, b)
+
+    def phi(s: jax.Array) -> jax.Array:
+        return a * s + b * jnp.abs(s)
+
+    def dphi(s: jax.Array) -> jax.Array:
+        return a + b * jnp.sign(s)
+
+    def neural_tangents(stax: Any) -> Any:
+        return stax.ABRelu(a - b, a + b)
+
+    return Activation(f"ab_relu({a:g}, {b:g})", phi, dphi, degree=1, neural_tangents=neural_tangents)
+
+
+def slopes(activation: Activation) -> tuple[float, float]:
+    """Return (a, b) of a positively homogeneous activation of degree 1.
+
+    Raises:
+      ValueError: for another activation.
+
+    Example:
+      >>> from mupjax import activations
+      >>> slopes(activations.get("relu"))
+      (0.5, 0.5)
+    """
+    if activation.name in SLOPES:
+        return SLOPES[activation.name]
+    if activation.degree != 1:
+        raise ValueError(f"Expected an (a, b)-ReLU, a s + b |s|, got {activation.name}.")
+    with jax.ensure_compile_time_eval():
+        up, down = (float(activation.phi(jnp.float32(s))) for s in (1.0, -1.0))
+    return (up - down) / 2, (up + down) / 2
+
+
+def delta(a: float, b: float) -> float:
+    r"""Return :math:`\Delta = b^2 / (a^2 + b^2)`, the part of phi that is not linear: 0 for linear, 1 for |s|."""
+    check_slopes(a, b)
+    return b**2 / (a**2 + b**2)
+
+
+def kappa(a: float, b: float) -> float:
+    r"""Return :math:`\kappa = (|a| + |b|) / \sqrt{a^2 + b^2}`, the Lipschitz constant of :math:`\sigma \phi`."""
+    check_slopes(a, b)
+    return (abs(a) + abs(b)) / math.hypot(a, b)
+
+
+def gain(a: float, b: float) -> float:
+    r"""Return :math:`\sigma = (a^2 + b^2)^{-1/2}`: kernels of variance :math:`\sigma^2 / n` preserve mean squares."""
+    check_slopes(a, b)
+    return 1 / math.hypot(a, b)
+
+
+def check_slopes(a: float, b: float) -> None:
+    """Raise ValueError for slopes that are not finite, or both 0."""
+    if not (math.isfinite(a) and math.isfinite(b)) or a == b == 0:
+        raise ValueError(f"Expected `a` and `b` to be finite and not both 0, got a={a!r}, b={b!r}.")
