@@ -36,6 +36,7 @@ from mupjax.parametrization import ip_llr as ip_llr
 from mupjax.parametrization import ip_non_centered as ip_non_centered
 from mupjax.parametrization import mup as mup
 from mupjax.parametrization import ntp as ntp
+from mupjax.parametrization import nup as nup
 from mupjax.parametrization import sp as sp
 from mupjax.sweep import sweep as sweep
 from mupjax.task import Task as Task

@@ -85,7 +85,7 @@ def calibrate_initial_rates(
       >>> found.rates.shape, run.train_loss.shape
       ((4,), (6,))
     """
-    widths = hidden_widths(width, depth)
+    widths = hidden_widths(width, depth, parametrization)
     if batches is not None:
         check_batches(batches, len(batches), task.num_train)
         if len(batches) < 2:

@@ -18,15 +18,15 @@ Two steps, since a readout that starts smaller than its updates lets the feature
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mupjax import activations
 from mupjax.activations import Activation
-from mupjax.parametrization import Parametrization
+from mupjax.parametrization import Parametrization, PerRole
 
 Kind = Literal["feature", "kernel", "trivial", "unstable"]
 _TOLERANCE = 1e-9
@@ -74,13 +74,17 @@ def classify(
     It speaks of a fixed number of steps as n grows; a finite network may leave a 'trivial' regime after a number of
     steps that grows with n.
 
+    Normalized updates (`nup`) are taken for SGD with rates divided by the sizes of the first gradients, where sizes are
+    preserved through the layers (derived here).
+
     Args:
       parametrization: the exponents.
       depth: number of hidden layers L, at least 1.
       activation: a name, an Activation or a function; phi(0) and the degree of homogeneity enter.
 
     Raises:
-      ValueError: for a depth below 1 or another than the parametrization was made for, or an unknown activation.
+      ValueError: for a depth below 1 or another than the parametrization was made for, an unknown activation, residual
+        branches.
 
     Example:
       >>> from mupjax.parametrization import ip, mup
@@ -90,8 +94,23 @@ def classify(
     if depth < 1:
         raise ValueError(f"Expected `depth` to be a positive int, got depth={depth}.")
     parametrization.check_depth(depth)
+    if parametrization.residual is not None:
+        raise ValueError(f"Expected a network without residual branches, got {parametrization.name}.")
+    if parametrization.update == "normalized":
+        parametrization = _as_sgd(parametrization)
     exponents = _propagate(parametrization, depth, activations.get(activation))
     return Classification(_kind(exponents), _tp4_r(parametrization, depth), exponents)
+
+
+def _as_sgd(p: Parametrization) -> Parametrization:
+    r"""SGD's rates that move as far: over the norms of first gradients, :math:`n^{1 - v_{out}}` for hidden kernels.
+
+    Backward vectors have entries of :math:`n^{-v_{out}}`, features of O(1); of the input kernel it is
+    :math:`n^{1/2 - v_{out}}`, of the readout :math:`n^{1/2}`, of its bias O(1).
+    """
+    norms = PerRole(0.5 - p.v.output, 1 - p.v.output, 0.5, bias=0.5 - p.v.output)
+    rates = PerRole(*(e + norm - 2 * a for e, norm, a in zip(p.e, norms, p.a, strict=True)))
+    return replace(p, c=rates, update="sgd")
 
 
 def _kind(exponents: Exponents) -> Kind:
@@ -119,8 +138,8 @@ class _Phi:
 
     def __init__(self, activation: Activation):
         x = np.linspace(0.1, 3, 30, dtype=np.float32)
-        with jax.ensure_compile_time_eval():
-            plus, minus = (np.asarray(activation.phi(jnp.asarray(points)), np.float64) for points in (x, -x))
+        with jax.ensure_compile_time_eval():  # jitted: vmap would trace jax.nn.relu even here
+            plus, minus = (np.asarray(jax.jit(activation.phi)(points), np.float64) for points in (x, -x))
         self.degree = activation.degree
         self.constant = self.degree is None and abs(activation.at_zero()) > _TOLERANCE
         self._odd = bool(np.allclose(plus, -minus, rtol=0, atol=1e-5 * np.abs(plus).max()))

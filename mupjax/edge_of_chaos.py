@@ -48,7 +48,7 @@ def gap_map(gap: Float[ArrayLike, "*pairs"], a: float, b: float) -> Float[np.nda
     return np.asarray(found - delta(a, b) * (2 / np.pi) * turned)
 
 
-def gaps(gap: Float[ArrayLike, "*pairs"], depth: int, a: float, b: float) -> Float[np.ndarray, layers * pairs]:
+def gaps(gap: Float[ArrayLike, "*pairs"], depth: int, a: float, b: float) -> Float[np.ndarray, "*layers_and_pairs"]:
     r"""Return the gaps :math:`1 - \rho_k` of the preactivations of layers 1..depth; layer 1 has that of the inputs.
 
     Example:

@@ -102,6 +102,7 @@ def grid_of(
             network.hidden_widths(width, depth)
         for preset in chosen:
             preset.check_depth(depth)
+            _check_profile(preset, widths, depth)
     if not 0 <= momentum < 1:
         raise ValueError(f"Expected `momentum` to be >= 0 and < 1, got momentum={momentum!r}.")
     if batch_size is not None and not 1 <= batch_size <= task.num_train:
@@ -117,7 +118,7 @@ def grid_of(
     built_in = [_is_built_in(optimizer) for _, optimizer in named]
     for (_, optimizer), known in zip(named, built_in, strict=True):
         for preset in chosen:
-            if known and not (preset.c_first is None and preset.b_later is None):
+            if known and not (preset.c_first is None and preset.b_later is None and preset.update == "sgd"):
                 optimizer(_scaling(task, widths[0], depths[0], preset, phi), 1.0)  # refuses Adam
             elif not known:
                 furthest = max(widths, key=lambda width, base=preset.base_width: _octaves(width, base))
@@ -151,6 +152,16 @@ def grid_of(
 def _scaling(task: Task, width: Any, depth: int, preset: Parametrization, phi: Activation) -> Any:
     model = network.MLP(width, depth, task.out_dim, preset, phi)
     return network.scaling_tree(jax.eval_shape(partial(model.init, jax.random.key(0)), task.x_train[:1]))
+
+
+def _check_profile(preset: Parametrization, widths: tuple[Any, ...], depth: int) -> None:
+    """Raise ValueError where a number stands for widths that grow with depth: a grid has the same widths for all."""
+    for width in widths:
+        if preset.width_profile and depth > 1 and isinstance(width, int):
+            raise ValueError(
+                f"Expected `widths` as tuples beside {preset.name}, whose layers grow with depth, such as "
+                f"{preset.layer_widths(width, depth)}, got {width}: `layer_widths` gives them."
+            )
 
 
 def _is_built_in(optimizer: Any) -> bool:

@@ -162,7 +162,9 @@ class MLP(nn.Module):
     precision: Any = "highest"
 
     def setup(self) -> None:
-        widths = hidden_widths(self.width, self.depth)
+        widths = hidden_widths(self.width, self.depth, self.parametrization)
+        if self.parametrization.residual is not None and len(set(widths)) > 1:
+            raise ValueError(f"Expected layers of one width where there are residual branches, got width={widths}.")
         _check_positive("out_dim", self.out_dim)
         self.parametrization.check_depth(self.depth)
 
@@ -184,7 +186,8 @@ class MLP(nn.Module):
         x = jnp.asarray(inputs)
         x = x / x.shape[-1] ** 0.5
         for layer in self.layers:
-            hs.append(layer(x))
+            h, r = layer(x), self.parametrization.residual
+            hs.append(h if r is None or not hs else hs[-1] + self.depth**-r * h)
             x = self.phi(hs[-1])
             xs.append(x)
         return Features(tuple(hs), tuple(xs), self.readout(x))
@@ -193,13 +196,16 @@ class MLP(nn.Module):
         return self.features(inputs).f
 
 
-def hidden_widths(width: Any, depth: int) -> tuple[int, ...]:
-    """Return one width a hidden layer.
+def hidden_widths(width: Any, depth: int, parametrization: Parametrization | None = None) -> tuple[int, ...]:
+    """Return one width a hidden layer; a number means the profile of the parametrization, where that has one.
 
     Raises:
       ValueError: for widths or depths that are not positive ints, a tuple of another length than `depth`.
     """
     _check_positive("depth", depth)
+    if parametrization is not None and parametrization.width_profile and not isinstance(width, tuple | list):
+        _check_positive("width", width)
+        width = parametrization.layer_widths(width, depth)
     widths = tuple(width) if isinstance(width, tuple | list) else (width,) * depth
     if len(widths) != depth:
         raise ValueError(f"Expected `width` to name one width for each of {depth} layers, got width={width!r}.")

@@ -33,9 +33,10 @@ class Program(NamedTuple):
     """One compiled program.
 
     depth, optimizer: positions in the grid. widths: padded units of every hidden layer. padded: whether some network
-    is narrower. multiplied: whether some network has forward factors. switched, biased: whether some has a first step
-    of its own, or biases. chunk: runs of one call. inner: how runs are
-    mapped inside a device. working, result: bytes, of all that is computed at once and of a cell's results.
+    is narrower. multiplied: whether some network has forward factors. switched, biased, normalized, branched: whether
+    some has a first step of its own, biases, normalized updates, residual branches. chunk: runs of one call. inner:
+    how runs are mapped inside a device. working, result: bytes, of all that is computed at once and of a cell's
+    results.
     """
 
     depth: int
@@ -45,6 +46,8 @@ class Program(NamedTuple):
     multiplied: bool
     switched: bool
     biased: bool
+    normalized: bool
+    branched: bool
     chunk: int
     inner: str
     working: int
@@ -204,6 +207,8 @@ def _program(task, grid: Grid, layers: list[tuple[int, ...]], depth: int, optimi
         any(any(preset.a) for preset in grid.parametrizations),
         any(preset.c_first is not None or preset.b_later is not None for preset in grid.parametrizations),
         any(preset.biases != "none" for preset in grid.parametrizations),
+        any(preset.update == "normalized" for preset in grid.parametrizations),
+        any(preset.residual is not None for preset in grid.parametrizations),
         chunk,
         "map" if on_cpu else "vmap",
         working * (at_once if on_cpu else chunk),

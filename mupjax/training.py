@@ -54,6 +54,8 @@ def run_cell(task: Task, grid: Grid, program: Program, cell: Cell, batches: Any)
         program.multiplied,
         program.switched,
         program.biased,
+        program.normalized,
+        program.branched,
     )
     shape = _shape(cell, grid)
     num_runs, whole = math.prod(shape), None

@@ -397,3 +397,13 @@ def test_without_the_step_of_size_n_the_input_layer_of_mup_would_not_move():
     assert classify(lazy, 3).kind == "feature"  # the hidden layers still move
     assert classify(lazy, 3).exponents.delta_h[1][0] == -1
     assert classify(mup(), 3).exponents.delta_h[1][0] == 0
+
+
+@pytest.mark.parametrize("activation", ["relu", "elu", "tanh"])
+@pytest.mark.parametrize("transform", [jax.vmap, jax.jit, lambda f: jax.jit(jax.vmap(f))])
+def test_classification_is_decided_while_a_program_is_traced(activation, transform):
+    def kind(x):
+        assert classify(mup(), 3, activation).kind == "feature"
+        return x
+
+    transform(kind)(jnp.arange(3.0))

@@ -97,7 +97,12 @@ def test_missing_neural_tangents_leaves_a_word_and_no_hole(monkeypatch):
         ("ip_llr", "gelu", 0.0, "a homogeneous activation where ip_llr has first rates of its own, got gelu"),
         ("ip_llr", "relu", 0.5, "no `momentum` in the limit of ip_llr, got 0.5"),
         ("ip_bias", "relu", 0.0, "the bias of the readout to start at 0"),
-        (mupjax.ntp(biases="all"), "relu", 0.0, "without biases, means or a first step of its own, got 'ntp'"),
+        (
+            mupjax.ntp(biases="all"),
+            "relu",
+            0.0,
+            "normalized updates or a first step of its own, got 'ntp'",
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore:ip_llr is derived for")

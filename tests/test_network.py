@@ -457,6 +457,7 @@ def test_describe_has_a_row_a_parameter_with_every_number():
         "init_mean": 0.0,
         "sgd_lr_mult_first": None,
         "init_kept": None,
+        "normalized": False,
     }
     assert by_name["layer_1/kernel"]["sgd_lr_mult"] == by_name["layer_1/bias"]["sgd_lr_mult"] == 4.0
     assert (by_name["readout/kernel"]["init_std"], by_name["readout/kernel"]["sgd_lr_mult"]) == (0.0625, 0.25)

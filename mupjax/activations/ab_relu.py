@@ -66,7 +66,7 @@ def slopes(activation: Activation) -> tuple[float, float]:
     if activation.degree != 1:
         raise ValueError(f"Expected an (a, b)-ReLU, a s + b |s|, got {activation.name}.")
     with jax.ensure_compile_time_eval():
-        up, down = (float(activation.phi(jnp.float32(s))) for s in (1.0, -1.0))
+        up, down = (float(jax.jit(activation.phi)(jnp.float32(s))) for s in (1.0, -1.0))
     return (up - down) / 2, (up + down) / 2
 
 

@@ -50,7 +50,7 @@ class Activation:
     def at_zero(self) -> float:
         r"""Return :math:`\phi(0)`, also while a program is being traced."""
         with jax.ensure_compile_time_eval():
-            return float(self.phi(jnp.zeros(())))
+            return float(jax.jit(self.phi)(jnp.zeros(())))  # jitted: vmap would trace jax.nn.relu even here
 
 
 @lru_cache(maxsize=256)

@@ -11,7 +11,7 @@ from mupjax.cli import parsing, running
 
 def describe(
     parametrization: Annotated[
-        str, typer.Option(help="sp, ntp, mup, ip, ip_llr, ip_bias, ip_non_centered, hp or hpz.")
+        str, typer.Option(help="sp, ntp, mup, ip, ip_llr, ip_bias, ip_non_centered, hp, hpz or nup.")
     ] = "mup",
     width: Annotated[str, typer.Option(help="Units of the hidden layers; 64x128x64 gives each its own.")] = "256",
     depth: Annotated[int, typer.Option(help="Hidden layers.")] = 3,
@@ -52,6 +52,9 @@ def describe(
     described = network.describe(network.scaling_tree(boxed))
     first = any(row["sgd_lr_mult_first"] is not None or row["init_kept"] is not None for row in described)
     means = any(row["init_mean"] for row in described)
+    normalized = any(row["normalized"] for row in described)
+    if normalized:
+        columns[columns.index("SGD rate")] = "norm of a step"
     columns += ["first SGD rate", "kept of init"] * first + ["init mean"] * means
     rows = [
         [
@@ -61,13 +64,17 @@ def describe(
             str(row["fan_out"]),
             *(f"{row[field]:.4g}" for field in ("multiplier", "init_std")),
             f"{learning_rate * row['sgd_lr_mult']:.4g}",
-            *["-" if first else f"{rate:.4g}" for rate in _adam(row, learning_rate)],
+            *["-" if first or normalized else f"{rate:.4g}" for rate in _adam(row, learning_rate)],
             *_first_step(row, learning_rate) * first,
             *[f"{row['init_mean']:.4g}"] * means,
         ]
         for row in described
     ]
     running.print_table(columns, rows)
+    if normalized:
+        print(
+            "Updates are divided by their Frobenius norms; these parametrizations are reconstructions of the paper's."
+        )
     tp4 = "not defined for this initialisation" if kind.r is None else f"{kind.r:g}"
     print(f"Infinite width, SGD, {activation}, {depth} hidden layers: {kind.kind} (Tensor Programs IV's r: {tp4}).")
     print("Weight decay is decoupled: its product with the base rate applies to every parameter, at every width.")

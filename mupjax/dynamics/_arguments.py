@@ -64,6 +64,8 @@ def warn_of_regime(parametrization: Parametrization, depth: int, activation: Any
 @cache
 def _warn_once(parametrization: Parametrization, depth: int, activation: Activation) -> None:
     parametrization.check_depth(depth)
+    if parametrization.residual is not None:
+        return
     name, phi = parametrization.name, activation.name
     kind = classification.classify(parametrization, depth, activation).kind
     if parametrization.c_first is not None and parametrization.biases != "all" and activation.degree is None:

@@ -99,9 +99,10 @@ def layer_weights(
         or parametrization.b_later
         or any(parametrization.mean)
         or parametrization.biases != "none"
+        or parametrization.update != "sgd"
     ):
         raise ValueError(
-            "Expected `parametrization` without biases, means or a first step of its own, got "
+            "Expected `parametrization` without biases, means, normalized updates or a first step of its own, got "
             f"'{parametrization.name}': its kernel limit is not known here."
         )
     roles: list[Role] = ["input", *("hidden" for _ in range(depth - 1)), "output"]

@@ -32,6 +32,7 @@ def scalings_of(parametrization: Parametrization, task: Task, widths: tuple[int,
     """
     parametrization.check_depth(len(widths))
     _check_means(parametrization)
+    _check_branches(parametrization)
     plain = parametrization.shift(PerRole(*(-a for a in parametrization.a)))
     fans = list(pairwise((task.input_dim, *widths, task.out_dim)))
     depth = len(widths)
@@ -42,6 +43,11 @@ def scalings_of(parametrization: Parametrization, task: Task, widths: tuple[int,
         for row, fan in enumerate(fans, 1)
     ]
     return Scalings(tuple(kernels), tuple(biases))
+
+
+def _check_branches(parametrization: Parametrization) -> None:
+    if parametrization.residual is not None:
+        raise ValueError(f"Expected layers without residual branches, got {parametrization.name}.")
 
 
 def _check_means(parametrization: Parametrization) -> None:
@@ -140,6 +146,9 @@ def check_known(parametrization: Parametrization, depth: int, activation: Activa
             "random, and the limit with it."
         )
     _check_means(parametrization)
+    _check_branches(parametrization)
+    if parametrization.update != "sgd":
+        raise ValueError(f"Expected SGD's updates, got {parametrization.name}, which normalizes them.")
     if parametrization.c_first is not None:
         _hybrid(parametrization, depth, activation)
 

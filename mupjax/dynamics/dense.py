@@ -137,7 +137,7 @@ def train(
       ((4,), (2, 2, 4, 4))
     """
     spec = TrajectorySpec() if spec is None else spec
-    widths = hidden_widths(width, depth)
+    widths = hidden_widths(width, depth, parametrization)
     check_training(task, learning_rate, num_steps, batches, momentum, weight_decay)
     warn_of_regime(parametrization, depth, activation)
     check_first_rate(parametrization, learning_rate)

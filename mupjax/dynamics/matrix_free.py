@@ -91,7 +91,7 @@ def train(
       ((4,), [[16], [12]])
     """
     spec = TrajectorySpec() if spec is None else spec
-    widths = hidden_widths(width, depth)
+    widths = hidden_widths(width, depth, parametrization)
     refuse_optimizer(optimizer)
     check_training(task, learning_rate, num_steps, batches, momentum, weight_decay)
     check_space_time(spec, task, batches)

@@ -36,6 +36,7 @@ _NUMBERS = (
     "init_mean",
     "sgd_lr_mult_first",
     "init_kept",
+    "normalized",
 )
 _UNIT = Parametrization("unit", ZERO, ZERO, ZERO, ZERO, sigma=ONE)  # standard Gaussians in every parameter
 
@@ -43,12 +44,14 @@ _UNIT = Parametrization("unit", ZERO, ZERO, ZERO, ZERO, sigma=ONE)  # standard G
 class Member(NamedTuple):
     """What tells a network from its siblings; arrays, so that members lie along a runs axis.
 
-    widths: [L] int32, units of the hidden layers. scalings: [2 (L + 1), 8], the numbers of each kernel's ParamScaling,
-    then of each bias's; those of a bias that is absent keep it at zero.
+    widths: [L] int32, units of the hidden layers. scalings: [2 (L + 1), 9], the numbers of each kernel's ParamScaling,
+    then of each bias's; those of a bias that is absent keep it at zero. residual: [2], what a hidden layer takes of the
+    layer below and of its own kernel's product: (0, 1) without residual branches.
     """
 
     widths: Any
     scalings: Any
+    residual: Any
 
 
 class Family(NamedTuple):
@@ -56,7 +59,7 @@ class Family(NamedTuple):
 
     widths: padded units of every hidden layer. padded: whether a member may have fewer. multiplied: whether a member
     may have forward factors other than 1. switched: whether a member may have a first step of its own. biased: whether
-    a member may have biases.
+    a member may have biases. normalized: whether a member may have normalized updates. branched: residual branches.
     """
 
     widths: tuple[int, ...]
@@ -69,6 +72,8 @@ class Family(NamedTuple):
     multiplied: bool
     switched: bool = False
     biased: bool = False
+    normalized: bool = False
+    branched: bool = False
 
 
 def member(parametrization: Parametrization, task: Task, widths: tuple[int, ...]) -> Member:
@@ -82,7 +87,11 @@ def member(parametrization: Parametrization, task: Task, widths: tuple[int, ...]
                 numbers[-1] = [
                     0.0 if name in _MOVES else value for name, value in zip(_NUMBERS, numbers[-1], strict=True)
                 ]
-    return Member(np.array(widths, np.int32), np.array(numbers, task.x_train.dtype))
+    dtype, r = task.x_train.dtype, parametrization.residual
+    if r is not None and len(set(widths)) > 1:
+        raise ValueError(f"Expected layers of one width where there are residual branches, got width={widths}.")
+    branch = (0.0, 1.0) if r is None else (1.0, len(widths) ** -r)
+    return Member(np.array(widths, np.int32), np.array(numbers, dtype), np.array(branch, dtype))
 
 
 _MOVES = ("init_std", "init_mean", "sgd_lr_mult", "sgd_lr_mult_first", "adam_lr_mult")
@@ -167,6 +176,7 @@ def _scaling_tree(task: Task, one: Member, family: Family) -> dict[str, dict[str
         numbers: dict[str, Any] = dict(zip(_NUMBERS, one.scalings[row], strict=True))
         if not family.switched:
             numbers |= {"sgd_lr_mult_first": None, "init_kept": None}
+        numbers["normalized"] = numbers["normalized"] > 0 if family.normalized else False
         tree[layer][name] = ParamScaling(*fans[row], **numbers)
     return tree
 
@@ -211,7 +221,8 @@ def _features(one: Member, family: Family, params: Any, inputs: jax.Array) -> Fe
     hs, xs = [], []
     x = inputs / inputs.shape[-1] ** 0.5
     for row, name in enumerate(layers):
-        hs.append(product(x, row, name))
+        h = product(x, row, name)
+        hs.append(one.residual[0] * hs[-1] + one.residual[1] * h if family.branched and hs else h)
         x = phi(hs[-1])
         x = jnp.where(present[row], x, 0) if family.padded else x
         xs.append(x)

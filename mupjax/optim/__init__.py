@@ -1,6 +1,7 @@
 """Optax transforms and optimizers that apply the per-layer learning rates of a parametrization."""
 
 from mupjax.optim.check import check_optimizer as check_optimizer
+from mupjax.optim.normalized import normalize_updates as normalize_updates
 from mupjax.optim.optimizers import Optimizer as Optimizer
 from mupjax.optim.optimizers import adam as adam
 from mupjax.optim.optimizers import adamw as adamw

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from mupjax.optim.optimizers import Optimizer
-from mupjax.optim.transforms import MULTIPLIERS, Rule, by_path, check_rule, is_scaling, is_switched
+from mupjax.optim.transforms import MULTIPLIERS, Rule, by_path, check_rule, is_normalized, is_scaling, is_switched
 from mupjax.parametrization import ParamScaling
 
 
@@ -43,13 +43,14 @@ def check_optimizer(optimizer: Optimizer, scaling: Any, rule: Rule | None = "sgd
     lost = None
     with jax.ensure_compile_time_eval():
         _check_dropped(optimizer, scaling)
+        _check_normalized(optimizer, scaling, max_steps)
         first_updates = _probe(optimizer, scaling, max_steps)
         for gradient in (1e-4, 1e4):
             updates = first_updates(gradient)
             if not updates:
                 warnings.warn(f"check_optimizer: undetermined, {max_steps} updates were all zero.", stacklevel=2)
                 return
-            applied = rule
+            applied = "sgd" if is_normalized(scaling) else rule
             if applied is None:
                 growth = _norm(first_updates(2 * gradient)[0]) / _norm(updates[0])
                 applied = "sgd" if abs(growth - 2) < abs(growth - 1) else "adam"
@@ -80,6 +81,19 @@ def _check_dropped(optimizer: Optimizer, scaling: Any) -> None:
                 f"Expected the first step to keep {kept.get(name, 1.0):.4g} of the initial {name}, got {left:.4g}: is "
                 "drop_initial_weights missing around the optimizer?"
             )
+
+
+def _check_normalized(optimizer: Optimizer, scaling: Any, max_steps: int) -> None:
+    """Raise ValueError where updates are to be normalized and doubled gradients double them all the same."""
+    if not is_normalized(scaling):
+        return
+    first_updates = _probe(optimizer, scaling, max_steps)
+    small, large = first_updates(1e-4), first_updates(2e-4)
+    if small and _norm(large[0]) > 1.5 * _norm(small[0]):
+        raise ValueError(
+            "Expected updates of fixed size where the parametrization normalizes them (nup), got updates that double "
+            "with the gradient: is normalize_updates missing before scale_by_parametrization?"
+        )
 
 
 def _lost_multiplier(updates: list[jax.Array], scaling: Any, rule: Rule, *, first: bool) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import optax
 
+from mupjax.optim.normalized import normalize_where_asked
 from mupjax.optim.transforms import by_path, drop_initial_weights, scale_by_parametrization, scale_each
 
 Optimizer = Callable[[Any, Any], optax.GradientTransformation]
@@ -27,6 +28,7 @@ def sgd(
 ) -> optax.GradientTransformation:
     r"""SGD with the parametrization's rates: :math:`w \leftarrow w - \eta (r_w u + \lambda w)`.
 
+    Where the parametrization normalizes updates (`nup`) u is the gradient, or its momentum, over its Frobenius norm.
     `weight_decay` :math:`\lambda` is decoupled: it does not pass through the momentum, and its product with the rate
     :math:`\eta` does not scale with width. For decay coupled to the gradient chain `optax.add_decayed_weights` in
     front. Numbers may be arrays, so `optax.inject_hyperparams(sgd)(scaling, learning_rate=...)` works.
@@ -41,6 +43,7 @@ def sgd(
     """
     chain = optax.chain(
         optax.identity() if _is_zero(momentum) else optax.trace(decay=momentum, nesterov=nesterov),
+        normalize_where_asked(scaling),
         scale_by_parametrization(scaling, "sgd", steps_taken=steps_taken),
         optax.identity() if _is_zero(weight_decay) else optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(learning_rate),

@@ -58,6 +58,10 @@ def scale_by_parametrization(scaling: Any, rule: Rule = "sgd", *, steps_taken: A
       >>> chain = optax.chain(scale_by_parametrization(scaling), optax.sgd(0.1))
     """
     check_rule(rule)
+    if rule == "adam" and is_normalized(scaling):
+        raise ValueError(
+            "Expected SGD where updates are normalized (nup), got rule='adam', whose updates are so already."
+        )
     later = {name: getattr(leaf, MULTIPLIERS[rule]) for name, leaf in by_path(scaling).items()}
     if not is_switched(scaling):
         return scale_each(later)
@@ -135,6 +139,11 @@ def is_switched(scaling: Any) -> bool:
     return any(leaf.is_switched for leaf in by_path(scaling).values())
 
 
+def is_normalized(scaling: Any) -> bool:
+    """Whether the updates of some parameter are divided by their norm."""
+    return any(leaf.normalized is not False for leaf in by_path(scaling).values())
+
+
 def with_initial_rates(scaling: Any, factors: Any) -> Any:
     """Return the scaling tree with the kernels' rates of the first step multiplied.
 
@@ -210,14 +219,6 @@ def _warn_of_trained(params: Any, scaling: Any) -> None:
 def scale_each(factors: dict[str, Any]) -> optax.GradientTransformation:
     """Multiply each update by the factor of its path; boxed updates and masked ones keep their form."""
 
-    def scale(path: Any, update: Any) -> Any:
-        if isinstance(update, optax.MaskedNode):
-            return update
-        by = factors[jax.tree_util.keystr(path)]
-        if isinstance(update, ScaledParam):
-            return update.replace_boxed(by * update.value)
-        return by * update
-
     def update(updates: Any, state: optax.OptState, params: Any = None) -> tuple[Any, optax.OptState]:
         del params
         nodes = [(jax.tree_util.keystr(path), node) for path, node in _with_paths(updates, _is_update)]
@@ -235,9 +236,23 @@ def scale_each(factors: dict[str, Any]) -> optax.GradientTransformation:
                 )
                 + "."
             )
-        return jax.tree_util.tree_map_with_path(scale, updates, is_leaf=_is_update), state
+        return replace_leaves(updates, lambda name, update: factors[name] * update), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def replace_leaves(updates: Any, of: Callable[[str, Any], Any]) -> Any:
+    """Replace each update by a function of its path and itself; boxed updates and masked ones keep their form."""
+
+    def replaced(path: Any, update: Any) -> Any:
+        if isinstance(update, optax.MaskedNode):
+            return update
+        name = jax.tree_util.keystr(path)
+        if isinstance(update, ScaledParam):
+            return update.replace_boxed(of(name, update.value))
+        return of(name, update)
+
+    return jax.tree_util.tree_map_with_path(replaced, updates, is_leaf=_is_update)
 
 
 def _scaling_leaves(scaling: Any) -> list[tuple[Any, ParamScaling]]:

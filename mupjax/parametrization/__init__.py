@@ -10,6 +10,7 @@ from mupjax.parametrization.presets import PRESETS as PRESETS
 from mupjax.parametrization.presets import get as get
 from mupjax.parametrization.presets import mup as mup
 from mupjax.parametrization.presets import ntp as ntp
+from mupjax.parametrization.presets import nup as nup
 from mupjax.parametrization.presets import sp as sp
 from mupjax.parametrization.scaling import ONE as ONE
 from mupjax.parametrization.scaling import ZERO as ZERO

@@ -64,6 +64,7 @@ class ParamScaling:
       init_mean: the mean of the stored `w` at initialisation.
       sgd_lr_mult_first: what SGD's learning rate is multiplied by in the first step; None where it is as later.
       init_kept: what the initial `w` is multiplied by in the first step; None where it stays.
+      normalized: whether SGD's update is divided by its Frobenius norm before it is multiplied.
     """
 
     role: Role
@@ -77,6 +78,7 @@ class ParamScaling:
     init_mean: Number = 0.0
     sgd_lr_mult_first: Number | None = None
     init_kept: Number | None = None
+    normalized: Any = False
 
     @property
     def is_switched(self) -> bool:
@@ -108,10 +110,16 @@ class Parametrization:
         inf leaves nothing of it.
       biases: which layers have one: 'none', 'first' (layer 1 alone) or 'all' (the readout too).
       depth: the number of hidden layers that the exponents are made for; None for any.
+      update: 'sgd', or 'normalized': every parameter moves by its rate times its gradient over the gradient's
+        Frobenius norm (`nup`).
+      width_profile: the exponent q of hidden widths that grow with depth, :math:`m_k = k^q m`, which a `width` given as
+        a number then means. Normalized updates of layer k are :math:`(k-1)^{-q/2}` as large.
+      residual: where given, hidden layers are branches beside the identity,
+        :math:`h^l = h^{l-1} + L^{-r} W^l x^{l-1}`, with this exponent r of depth.
 
     Raises:
       ValueError: for exponents or constants that are not finite, a base width that is not a positive int, a negative
-        `sigma`, an unknown word for `biases`.
+        `sigma` or profile, an unknown word for `biases` or `update`, normalized updates with a first step of its own.
 
     Example:
       >>> from mupjax.parametrization import mup
@@ -133,6 +141,9 @@ class Parametrization:
     b_later: PerRole | None = None
     biases: Biases = "none"
     depth: int | None = None
+    update: str = "sgd"
+    width_profile: float = 0.0
+    residual: float | None = None
 
     def __post_init__(self) -> None:
         for field in _PER_ROLE:
@@ -145,6 +156,14 @@ class Parametrization:
             raise ValueError(f"Expected `sigma` to be >= 0, got sigma={self.sigma!r}.")
         if self.biases not in ("none", "first", "all"):
             raise ValueError(f"Expected `biases` to be 'none', 'first' or 'all', got biases={self.biases!r}.")
+        if self.update not in ("sgd", "normalized"):
+            raise ValueError(f"Expected `update` to be 'sgd' or 'normalized', got update={self.update!r}.")
+        if self.update == "normalized" and not (self.c_first is None and self.b_later is None):
+            raise ValueError("Expected `update` to be 'sgd' where the first step differs, got update='normalized'.")
+        if not 0 <= self.width_profile < math.inf:
+            raise ValueError(f"Expected `width_profile` to be >= 0, got width_profile={self.width_profile!r}.")
+        if self.residual is not None and not math.isfinite(self.residual):
+            raise ValueError(f"Expected `residual` to be finite or None, got residual={self.residual!r}.")
         if isinstance(self.base_width, bool) or not isinstance(self.base_width, int) or self.base_width < 1:
             raise ValueError(f"Expected `base_width` to be a positive int, got base_width={self.base_width!r}.")
 
@@ -155,14 +174,26 @@ class Parametrization:
 
     @property
     def e(self) -> PerRole:
-        """Exponents `2a + c`: SGD's effective rate falls as `n**-e`."""
-        return PerRole(*(2 * a + c for a, c in zip(self.a, self.c, strict=True)))
+        """Exponents `2a + c`: SGD's effective rate falls as `n**-e`; `a + c` where updates are normalized."""
+        times = 1 if self.update == "normalized" else 2  # a normalized gradient does not carry the forward factor
+        return PerRole(*(times * a + c for a, c in zip(self.a, self.c, strict=True)))
+
+    def layer_widths(self, width: int, depth: int) -> tuple[int, ...]:
+        r"""Return the hidden widths :math:`k^q m` of layers k = 1..L that the number `width` m means.
+
+        Example:
+          >>> from mupjax.parametrization import nup
+          >>> nup().layer_widths(16, depth=3)
+          (16, 64, 144)
+        """
+        return tuple(round(k**self.width_profile * width) for k in range(1, depth + 1))
 
     def shift(self, t: float | PerRole) -> Parametrization:
         r"""Return another form of the same parametrization: (a+t, b-t, c-2t) for SGD, (a+t, b-t, c'-t) for Adam.
 
         Training is the same function of time in every form (Yang & Hu 2021, Sec. 3 for SGD; Yang et al. 2022,
-        Lemma J.1 for Adam): only the split of a weight into forward factor and stored number differs.
+        Lemma J.1 for Adam; normalized updates move c as Adam's): only the split of a weight into forward factor and
+        stored number differs.
 
         Args:
           t: one number for all roles, or one for each.
@@ -183,7 +214,8 @@ class Parametrization:
             ]
             return PerRole(*numbers)
 
-        steps = {"a": 1, "b": -1, "c": -2, "adam_c": -1, "c_first": -2, "b_later": -1}
+        of_rate = -1 if self.update == "normalized" else -2
+        steps = {"a": 1, "b": -1, "c": of_rate, "adam_c": -1, "c_first": -2, "b_later": -1}
         return replace(self, **{field: moved(getattr(self, field), step) for field, step in steps.items()})
 
     def has_bias(self, layer: int) -> bool:
@@ -217,7 +249,11 @@ class Parametrization:
             raise ValueError(f"Expected `role` to be one of {', '.join(PerRole._fields)}, got role={role!r}.")
         a, b, c, adam_c = (getattr(x, role) for x in (self.a, self.b, self.c, self.adam_c))
         sigma, mean, constant = (getattr(x, role) for x in (self.sigma, self.mean, self.rates))
-        n0 = self.base_width
+        n0, normalized = self.base_width, self.update == "normalized"
+        if normalized and self.width_profile and role == "hidden":
+            if layer is None or layer < 2:
+                raise ValueError(f"Expected `layer` >= 2 of a hidden kernel of {self.name}, got layer={layer}.")
+            constant = constant * (layer - 1) ** (-self.width_profile / 2)
         ratio = (fan_out if role in ("input", "bias") else fan_in) / n0
         multiplier = ratio**-a
         unit = (n0**-0.5 if role in ("hidden", "output") else 1.0) * ratio**-b
@@ -227,7 +263,7 @@ class Parametrization:
             unit = unit * ((1 + aspect - abs(1 - aspect)) / 2) ** 0.5  # min(1, aspect), also for tracers
 
         def lr_mult(c: float) -> Number:
-            if spectral:
+            if spectral and not normalized:
                 return constant * aspect * (fan_out / n0) ** -(2 * a + c) / multiplier**2
             return constant * ratio**-c
 
@@ -246,6 +282,7 @@ class Parametrization:
             init_mean=mean * unit,
             sgd_lr_mult_first=None if self.c_first is None else lr_mult(self.exponent_first(role, layer)),
             init_kept=None if self.b_later is None else _power(ratio, b - getattr(self.b_later, role)),
+            normalized=normalized,
         )
 
     def exponent_first(self, role: str, layer: int | None) -> float:
