@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 from mupjax import activations as activations
+from mupjax import curvature as curvature
 from mupjax import datasets as datasets
 from mupjax import dynamics as dynamics
 from mupjax import metrics as metrics

@@ -72,9 +72,7 @@ def describe(
     ]
     running.print_table(columns, rows)
     if normalized:
-        print(
-            "Updates are divided by their Frobenius norms; these parametrizations are reconstructions of the paper's."
-        )
+        print("Updates are divided by their Frobenius norms; nup is a reconstruction of the paper's.")
     tp4 = "not defined for this initialisation" if kind.r is None else f"{kind.r:g}"
     print(f"Infinite width, SGD, {activation}, {depth} hidden layers: {kind.kind} (Tensor Programs IV's r: {tp4}).")
     print("Weight decay is decoupled: its product with the base rate applies to every parameter, at every width.")

@@ -295,7 +295,8 @@ def loop(
       task: data and loss.
       params_0: initial parameters.
       of: the network, a function of parameters and inputs.
-      transform: the finished optimizer, rates included.
+      transform: the finished optimizer, rates included; its update is given `value_fn=`, the step's loss as a function
+        of the parameters, where it takes more arguments.
       batches: [T, B] or None.
       num_steps, centred, spec, linearize, observers: as in `train`.
       widths: [L] by which Grams are divided where layers are padded; by default the features' own.
@@ -308,6 +309,7 @@ def loop(
         start, slope = jax.jvp(lambda p: of(p, x), (params_0,), (moved,))
         return jax.tree.map(jnp.add, start, slope)
 
+    transform = optax.with_extra_args_support(transform)
     inputs = task.inputs
     f_0 = features(params_0, inputs).f if centred else jnp.zeros((task.num_inputs, task.out_dim), inputs.dtype)
 
@@ -323,8 +325,8 @@ def loop(
 
     def update(step: Any, carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
         params, opt_state, seen = carry
-        gradients = jax.grad(batch_loss)(params, batch_at(step))
-        updates, opt_state = transform.update(gradients, opt_state, params)
+        value_fn = partial(batch_loss, batch=batch_at(step))
+        updates, opt_state = transform.update(jax.grad(value_fn)(params), opt_state, params, value_fn=value_fn)
         params = optax.apply_updates(params, updates)
         if observers:
             seen = updates, jax.tree.map(lambda old, new: jnp.where(step == 0, new, old), seen[1], params)

@@ -1,11 +1,16 @@
 """Optax transforms and optimizers that apply the per-layer learning rates of a parametrization."""
 
 from mupjax.optim.check import check_optimizer as check_optimizer
+from mupjax.optim.cosines import UpdateCosines as UpdateCosines
+from mupjax.optim.cosines import cosines as cosines
+from mupjax.optim.cosines import track_cosines as track_cosines
 from mupjax.optim.normalized import normalize_updates as normalize_updates
 from mupjax.optim.optimizers import Optimizer as Optimizer
 from mupjax.optim.optimizers import adam as adam
 from mupjax.optim.optimizers import adamw as adamw
 from mupjax.optim.optimizers import sgd as sgd
+from mupjax.optim.sharpness import SharpnessSgd as SharpnessSgd
+from mupjax.optim.sharpness import scale_by_sharpness as scale_by_sharpness
 from mupjax.optim.transforms import FirstStepState as FirstStepState
 from mupjax.optim.transforms import Rule as Rule
 from mupjax.optim.transforms import drop_initial_weights as drop_initial_weights

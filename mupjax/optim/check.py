@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -73,7 +74,8 @@ def _check_dropped(optimizer: Optimizer, scaling: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # these are no initial weights
         state = transform.init(params)
-    updates, _ = transform.update(jax.tree.map(jnp.zeros_like, params), state, params)
+    transform = optax.with_extra_args_support(transform)
+    updates, _ = transform.update(jax.tree.map(jnp.zeros_like, params), state, params, value_fn=_half_square)
     for name, update in zip(by_path(scaling), jax.tree.leaves(updates), strict=True):
         left = 1 + float(update.ravel()[0])
         if abs(left - kept.get(name, 1.0)) > 1e-3:
@@ -128,8 +130,8 @@ def _probe(optimizer: Optimizer, scaling: Any, max_steps: int) -> Callable[[floa
     One update, or two where the first step differs from the later ones.
     """
     wanted = 2 if is_switched(scaling) else 1
-    transform = optimizer(scaling, 1.0)
-    update = jax.jit(transform.update)
+    transform = optax.with_extra_args_support(optimizer(scaling, 1.0))
+    update = jax.jit(partial(transform.update, value_fn=_half_square))
     # Small enough that weight decay does not show, and not zero, where stages that normalise by a parameter's norm
     # (optax.scale_by_trust_ratio) would do nothing.
     params = jax.tree.map(lambda _: jnp.full((1, 1), 1e-12), scaling, is_leaf=is_scaling)
@@ -147,6 +149,11 @@ def _probe(optimizer: Optimizer, scaling: Any, max_steps: int) -> Callable[[floa
         return found
 
     return first_updates
+
+
+def _half_square(params: Any) -> jax.Array:
+    """A loss for transforms that ask for one."""
+    return 0.5 * jnp.sum(jnp.stack([jnp.sum(leaf**2) for leaf in jax.tree.leaves(params)]))
 
 
 def _norm(leaves: list[jax.Array]) -> float:

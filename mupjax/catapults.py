@@ -1,0 +1,59 @@
+r"""Whether a run was catapulted: its loss grew, fell again, and left it where the curvature is small.
+
+At rates between :math:`2 / \lambda_0` and about :math:`4 / \lambda_0` gradient descent on a wide network starts out
+unstable and ends in a flatter minimum (Lewkowycz, Bahri, Dyer, Sohl-Dickstein & Gur-Ari 2020, arXiv:2003.02218).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import ArrayLike, Bool, Float, Int
+
+
+class Catapult(NamedTuple):
+    """What losses and sharpness say of runs, one entry a run.
+
+    growth: largest loss over the first. peak_step: where it was. ending: last loss over the first. edge: rate times the
+    last sharpness; 2 is the edge of stability. happened: the loss grew by more than `grown`, then fell below its start,
+    and the run ended below the edge. diverged: a loss or a sharpness is not finite.
+    """
+
+    growth: Float[np.ndarray, "*runs"]
+    peak_step: Int[np.ndarray, "*runs"]
+    ending: Float[np.ndarray, "*runs"]
+    edge: Float[np.ndarray, "*runs"]
+    happened: Bool[np.ndarray, "*runs"]
+    diverged: Bool[np.ndarray, "*runs"]
+
+
+def detect_catapults(
+    losses: Float[ArrayLike, "*runs steps"],
+    sharpness: Float[ArrayLike, "*runs"],
+    rates: Float[ArrayLike, "*runs"],
+    *,
+    grown: float = 1.05,
+) -> Catapult:
+    """Judge runs by their losses at every step, the sharpness at the end, and their rates.
+
+    Args:
+      losses: [..., T + 1], of the full training set.
+      sharpness: [...], after the last step.
+      rates: [...], the base learning rates.
+      grown: what a loss must grow by, as a factor, to count; at stable rates it does not grow at all.
+
+    Example:
+      >>> found = detect_catapults(np.array([[1.0, 5.0, 0.1], [1.0, 0.5, 0.1]]), np.ones(2), np.ones(2))
+      >>> found.happened.tolist(), found.peak_step.tolist()
+      ([True, False], [1, 0])
+    """
+    values, last = np.asarray(losses, np.float64), np.asarray(sharpness, np.float64)
+    diverged = ~(np.isfinite(values).all(-1) & np.isfinite(last))
+    filled = np.where(np.isfinite(values), values, np.inf)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        growth = np.asarray(filled.max(-1) / filled[..., 0])
+        ending = np.asarray(filled[..., -1] / filled[..., 0])
+    edge = np.asarray(np.asarray(rates, np.float64) * last)
+    happened = np.asarray(~diverged & (growth > grown) & (ending < 1) & (edge < 2))
+    return Catapult(growth, np.asarray(filled.argmax(-1)), ending, edge, happened, np.asarray(diverged))

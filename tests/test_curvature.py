@@ -1,0 +1,272 @@
+"""Curvature against dense float64 Hessians and Jacobians, the edge of stability, catapults, cosines by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.flatten_util import ravel_pytree
+
+import mupjax
+from mupjax import curvature, optim
+from mupjax.catapults import detect_catapults
+from mupjax.dynamics import dense
+from mupjax.network import MLP, nn, scaling_tree
+from mupjax.parametrization import ip_llr, mup, ntp, nup
+from mupjax.task import Task
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.standard_normal((6, 4)), RNG.standard_normal((6, 2))
+WHOLE = dense.Batch(X, Y, np.arange(6))
+
+
+def start(model, x, key=0):
+    boxed = model.init(jax.random.key(key), jnp.asarray(x))
+    return nn.meta.unbox(boxed)["params"], scaling_tree(boxed)
+
+
+@pytest.mark.parametrize("preset", [ntp(), mup()])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_sharpness_is_the_dense_hessians(preset, activation):
+    """float32 Lanczos against the float64 Hessian with the rates in it: 1e-4 relative."""
+    task, model = Task(X, Y), MLP(8, 2, 2, preset, activation)
+    params, scaling = start(model, X)
+    state = dense.State(0, params, None, params, params, params)
+    found = curvature.sharpness(model, task, num=3)(state, WHOLE)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda p: jnp.asarray(np.asarray(p, np.float64)), params)
+        flat, unravel = ravel_pytree(wide)
+
+        def loss(vector):
+            f = model.apply({"params": unravel(vector)}, X)
+            return 0.5 * jnp.mean(jnp.sum((f - Y) ** 2, axis=1))
+
+        rates = {name: layer["kernel"].sgd_lr_mult for name, layer in scaling.items()}
+        roots = ravel_pytree({k: {"kernel": jnp.full(v["kernel"].shape, rates[k] ** 0.5)} for k, v in wide.items()})[0]
+        hessian = roots[:, None] * jax.hessian(loss)(flat) * roots[None, :]
+        exact = np.linalg.eigvalsh(np.asarray(hessian))[::-1]
+        plain = np.linalg.eigvalsh(np.asarray(jax.hessian(loss)(flat)))[-1]
+    np.testing.assert_allclose(found.values[0], exact[0], rtol=1e-4)
+    np.testing.assert_allclose(found.values[1:], exact[1:3], rtol=1e-2)
+    assert abs(plain / exact[0] - 1) > 0.01  # the control: rates matter
+    raw = curvature.hessian_eigenvalues(curvature._training_loss(model, task, None), params)
+    np.testing.assert_allclose(raw.values[0], plain, rtol=1e-4)
+
+
+def test_at_zero_residual_it_is_the_tangent_kernels():
+    model = MLP(8, 2, 2, ntp(), "tanh")
+    params, scaling = start(model, X)
+    task = Task(X, np.asarray(model.apply({"params": params}, jnp.asarray(X, jnp.float32))))
+    state = dense.State(0, params, None, params, params, params)
+    sharp = curvature.sharpness(model, task)(state, WHOLE)
+    kernel = curvature.ntk_spectrum(model, task, num_products=12)(state, WHOLE)
+    np.testing.assert_allclose(sharp.values[0], kernel.largest.values[0], rtol=1e-4)
+    explicit = np.asarray(curvature.empirical_ntk(model, params, X, scaling=scaling), np.float64)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda p: jnp.asarray(np.asarray(p, np.float64)), params)
+        jacobian = jax.jacobian(lambda p: model.apply({"params": p}, X).reshape(-1))(wide)
+        mults = {name: layer["kernel"].sgd_lr_mult for name, layer in scaling.items()}
+        wanted = sum(
+            mults[name] * np.asarray(j["kernel"]).reshape(12, -1) @ np.asarray(j["kernel"]).reshape(12, -1).T
+            for name, j in jacobian.items()
+        )
+    np.testing.assert_allclose(explicit, wanted, rtol=1e-4, atol=1e-4 * wanted.max())
+    eigenvalues = np.linalg.eigvalsh(wanted) / 6
+    np.testing.assert_allclose(kernel.largest.values[0], eigenvalues[-1], rtol=1e-4)
+    np.testing.assert_allclose(kernel.smallest.values[0], eigenvalues[0], rtol=1e-3)  # 12 products: the whole space
+    few = curvature.ntk_eigenvalues(model, params, X, scaling=scaling, num_products=4)
+    assert few.smallest.values[0] > eigenvalues[0]  # from above, and its residual says so
+    assert few.smallest.residuals[0] > 1e-3
+
+
+def test_the_kernel_moves_as_theory_says():
+    """Relative change after training: 1/n under NTP, order one under muP; slopes over widths, means of seeds.
+
+    n^-1/2 is what Lee et al. 2019 prove as a bound; 1/n is what Dyer & Gur-Ari 2020 (arXiv:1909.11304) derive.
+    """
+    task, widths = Task(X, Y[:, :1]), (64, 256, 1024)
+    slopes = {}
+    for preset, rate in ((ntp(), 0.2), (mup(), 0.2)):
+        means = []
+        for width in widths:
+            model = MLP(width, 2, 1, preset, "tanh")
+            seen = {"change": dense.Observer(curvature.ntk_change(model, X), 30)}
+            settings = dict(width=width, depth=2, learning_rate=rate, num_steps=30, observers=seen)
+            keys = jax.random.split(jax.random.key(1), 6)
+            run = jax.lax.map(lambda key, s=settings, p=preset: dense.train(task, p, key=key, **s).observed, keys)
+            means.append(float(jnp.mean(run["change"][:, 1])))
+            assert np.all(np.asarray(run["change"][:, 0]) == 0)
+        slopes[preset.name] = np.polyfit(np.log(widths), np.log(means), 1)[0]
+    assert slopes["ntp"] == pytest.approx(-1, abs=0.15)  # six seeds of heavy tails at three widths
+    assert slopes["mup"] == pytest.approx(0, abs=0.15)
+
+
+def test_full_batch_descent_sharpens_to_the_edge_and_hovers_there():
+    """Progressive sharpening (Cohen et al. 2021): muP, mse; the sharpness rises to 2/eta and stays about it."""
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((24, 8))
+    task, width, rate = Task(x, np.sign(rng.standard_normal((24, 1)))), 64, 0.4
+    model = MLP(width, 3, 1, mup(), "tanh")
+    seen = {"sharpness": dense.Observer(curvature.sharpness(model, task), 20)}
+    run = dense.train(
+        task, mup(), width=width, depth=3, learning_rate=rate, num_steps=1200, key=jax.random.key(0), observers=seen
+    )
+    edge = rate * np.asarray(run.observed["sharpness"].values)[:, 0]
+    late = edge[len(edge) // 2 :]
+    assert edge[0] < 1
+    assert np.all(np.asarray(run.train_loss)[-1] < 0.2)
+    assert 1.8 < np.median(late) < 2.3
+
+
+def run_at(task, activation, factor, seeds, width=512, depth=1, steps=120):
+    """NTP networks at factor / lambda_0, their own: losses, last sharpness, rates."""
+    preset = ntp()
+    model = MLP(width, depth, 1, preset, activation)
+    end = dense.Observer(curvature.sharpness(model, task, num_products=12), steps)
+
+    def one(key):
+        boxed = model.init(key, task.x_train)
+        params = nn.meta.unbox(boxed)["params"]
+        top = curvature.ntk_eigenvalues(model, params, task.x_train, scaling=scaling_tree(boxed), num_products=8)
+        rate = factor / top.largest.values[0]
+        run = dense.train(
+            task, preset, width=width, depth=depth, activation=activation, learning_rate=rate, num_steps=steps,
+            key=key, observers={"end": end},
+        )  # fmt: skip
+        return run.train_loss, run.observed["end"].values[-1, 0], rate
+
+    return jax.jit(lambda keys: jax.lax.map(one, keys))(jax.random.split(jax.random.key(0), seeds))
+
+
+@pytest.mark.parametrize("activation", ["linear", "tanh"])
+def test_catapults_happen_in_their_window_alone(activation):
+    """Lewkowycz et al. 2020: 2 < eta lambda_0 < 4, every one of six seeds; below 2 the loss does not grow.
+
+    Four inputs: with eight, tanh networks come to rest at the edge itself, 1.7 to 2.1, and a seed may end above it.
+    """
+    rng = np.random.default_rng(3)
+    task = Task(rng.standard_normal((4, 4)), rng.standard_normal((4, 1)))
+    for factor in (2.5, 3.0, 3.5):
+        found = detect_catapults(*run_at(task, activation, factor, 6))
+        assert found.happened.all(), (factor, found)
+    for factor in (1.0, 1.5):
+        found = detect_catapults(*run_at(task, activation, factor, 6))
+        assert not found.happened.any()
+        assert np.all(found.growth <= 1)
+        assert not found.diverged.any()
+    if activation == "linear":  # the end of tanh's window is not as sharp
+        assert detect_catapults(*run_at(task, activation, 4.5, 6)).diverged.all()
+
+
+def test_a_rate_that_follows_the_sharpness_stays_super_critical():
+    rng = np.random.default_rng(4)
+    task, steps = Task(rng.standard_normal((8, 4)), rng.standard_normal((8, 1))), 60
+    model = MLP(256, 1, 1, ntp(), "tanh")
+    seen = {"sharpness": curvature.sharpness(model, task), "rate": lambda state, batch: state.opt_state[-1].sharpness}
+    settings = dict(width=256, depth=1, num_steps=steps, key=jax.random.key(0))
+    run = dense.train(
+        task, ntp(), learning_rate=3.0, optimizer=curvature.sharpness_sgd(every=1), observers=seen, **settings
+    )
+    used, measured = np.asarray(run.observed["rate"]), np.asarray(run.observed["sharpness"].values)[:, 0]
+    np.testing.assert_allclose(used[1:], measured[:-1], rtol=1e-3)  # the rate of step t is c over lambda_t
+    seen = {"sharpness": seen["sharpness"]}
+    control = dense.train(task, ntp(), learning_rate=3.0 / measured[0], observers=seen, **settings)
+    flat = np.asarray(control.observed["sharpness"].values)[:, 0]
+    assert 3.0 / measured[0] * flat[-1] < 2  # a constant rate has been catapulted below its edge
+    calm = dense.train(task, ntp(), learning_rate=1.0, optimizer=curvature.sharpness_sgd(every=7), **settings)
+    losses = np.asarray(calm.train_loss)
+    assert np.all(np.diff(losses) < 1e-6)  # c = 1: no step overshoots
+    assert losses[-1] < 0.5 * losses[0]
+    optim.check_optimizer(curvature.sharpness_sgd(), scaling_tree(model.init(jax.random.key(0), X)))
+    for settings, message in (({"every": 0}, "`every`"), ({"decay": 1.0}, "`decay`")):
+        with pytest.raises(ValueError, match=message):
+            optim.scale_by_sharpness(1.0, measure=lambda loss, p: 1.0, **settings)
+    transform = optim.scale_by_sharpness(1.0, measure=lambda loss, p: 1.0)
+    with pytest.raises(ValueError, match="`params` and `value_fn=`"):
+        transform.update(jnp.ones(2), transform.init(jnp.ones(2)), jnp.ones(2))
+
+
+def test_averages_and_periods_of_the_schedule():
+    measured = iter([2.0, 4.0])
+    transform = optim.scale_by_sharpness(3.0, measure=lambda loss, p: jnp.sum(p), every=2, decay=0.25)
+    state, rates = transform.init(jnp.zeros(1)), []
+    for value in (2.0, 100.0, 4.0, 100.0):  # the second and fourth are not measured
+        update, state = transform.update(jnp.ones(1), state, jnp.array([value]), value_fn=jnp.sum)
+        rates.append(-float(update[0]))
+    average = 0.25 * next(measured) + 0.75 * next(measured)
+    np.testing.assert_allclose(rates, [1.5, 1.5, 3 / average, 3 / average], rtol=1e-6)
+    none, _ = transform.update(jnp.ones(1), transform.init(jnp.zeros(1)), jnp.array([-1.0]), value_fn=jnp.sum)
+    assert float(none[0]) == 0  # a negative curvature gives no rate
+
+
+def test_cosines_are_those_of_the_trajectory():
+    task = Task(X, Y)
+    model = MLP(8, 2, 2, mup(), "tanh")
+
+    def tracked(scaling, rate):
+        return optim.track_cosines(optim.sgd(scaling, rate))
+
+    seen = {"params": lambda s, b: s.params, "cosines": lambda s, b: s.opt_state.cosines}
+    settings = dict(width=8, depth=2, learning_rate=0.5, num_steps=6, key=jax.random.key(0), observers=seen)
+    run = dense.train(task, mup(), optimizer=tracked, **settings)
+    plain = dense.train(task, mup(), **(settings | {"observers": {"params": seen["params"]}}))
+    for a, b in zip(*(jax.tree.leaves(r.observed["params"]) for r in (run, plain)), strict=True):
+        np.testing.assert_array_equal(a, b)  # the wrapper changes nothing
+    flat = np.concatenate(
+        [np.asarray(leaf, np.float64).reshape(7, -1) for leaf in jax.tree.leaves(run.observed["params"])], 1
+    )
+    for t in range(1, 6):
+        new, old = flat[t + 1] - flat[t], flat[t] - flat[0]
+        wanted = new @ old / np.linalg.norm(new) / np.linalg.norm(old)
+        assert float(run.observed["cosines"].network[t + 1]) == pytest.approx(wanted, abs=1e-4)
+    assert float(run.observed["cosines"].network[1]) == 0  # nothing before the first step
+    kernel = np.asarray(run.observed["params"]["layer_2"]["kernel"], np.float64).reshape(7, -1)
+    new, old = kernel[4] - kernel[3], kernel[3] - kernel[0]
+    wanted = new @ old / np.linalg.norm(new) / np.linalg.norm(old)
+    found = run.observed["cosines"].layers["layer_2"]["kernel"][4]
+    assert float(found) == pytest.approx(wanted, abs=1e-4)
+    transform = optim.track_cosines(optax.sgd(0.1))
+    with pytest.raises(ValueError, match="`params` where cosines are tracked"):
+        transform.update(jnp.ones(2), transform.init(jnp.ones(2)))
+    assert jax.tree.structure(start(model, X)[0]) == jax.tree.structure(
+        jax.tree.map(lambda leaf: leaf[0], run.observed["params"])
+    )
+
+
+def test_sizes_of_updates_and_of_what_moves():
+    task = Task(X, Y)
+    model = MLP(8, 2, 2, mup(), "tanh")
+    seen = {
+        "sizes": curvature.update_sizes(),
+        "moved": curvature.preactivation_changes(model, X),
+        "params": lambda s, b: s.params,
+    }
+    run = dense.train(
+        task, mup(), width=8, depth=2, learning_rate=0.5, num_steps=2, key=jax.random.key(0), observers=seen
+    )
+    params = run.observed["params"]
+    for row, name in enumerate(("layer_1", "layer_2", "readout")):
+        kernel = np.asarray(params[name]["kernel"], np.float64)
+        sizes = run.observed["sizes"]
+        np.testing.assert_allclose(sizes.update[2, row], np.linalg.norm(kernel[2] - kernel[1]), rtol=1e-4)
+        np.testing.assert_allclose(sizes.weight[2, row], np.linalg.norm(kernel[1]), rtol=1e-5)
+        assert sizes.update[0, row] == 0
+    h = [model.apply({"params": jax.tree.map(lambda p, t=t: p[t], params)}, X, method="features").h for t in (1, 2)]
+    for layer in range(2):
+        wanted = np.linalg.norm(h[1][layer] - h[0][layer]) / np.linalg.norm(h[0][layer])
+        np.testing.assert_allclose(run.observed["moved"][2, layer], wanted, rtol=1e-3)
+    assert np.all(np.asarray(run.observed["moved"][0]) == 0)
+
+
+def test_rates_that_change_are_refused_where_they_are_given():
+    model = MLP(8, 3, 1, nup(), "relu")
+    params, scaling = start(model, X)
+    with pytest.raises(ValueError, match="rates that stay the same"):
+        curvature.rate_roots(params, scaling)
+    other, switched = start(MLP(8, 3, 1, ip_llr(3), "relu"), X)
+    with pytest.raises(ValueError, match="rates that stay the same"):
+        curvature.rate_roots(other, switched)
+    state = dense.State(0, params, None, params, params, params)
+    found = curvature.sharpness(model, Task(X, Y[:, :1]))(state, WHOLE)  # the Hessian itself
+    assert np.isfinite(found.values).all()
+    assert mupjax.curvature is curvature
