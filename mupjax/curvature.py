@@ -23,7 +23,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from mupjax.dynamics.dense import Batch, State, loss_per_sample
 from mupjax.network import MLP, scaling_tree
-from mupjax.optim import SharpnessSgd
+from mupjax.optim import SharpnessSgd, cosines
 from mupjax.optim.transforms import by_path, is_normalized, is_switched
 from mupjax.spectrum import Eigenvalues, Extremes, extremes
 from mupjax.task import Task
@@ -204,6 +204,27 @@ def ntk_change(
     return observe
 
 
+class LayerCosines(NamedTuple):
+    """network: over all kernels and biases. layers: [L + 1], of the kernels 1..L and the readout."""
+
+    network: Float[Array, ""]
+    layers: Float[Array, " layers"]
+
+
+def update_cosines() -> Callable[[State, Batch], LayerCosines]:
+    r"""Return an observer of the cosine of the last update with all earlier ones together (`optim.cosines`).
+
+    It needs no copy of its own: dense training has the initial parameters. `optim.track_cosines` is for other loops.
+    """
+
+    def observe(state: State, batch: Batch) -> LayerCosines:
+        before = jax.tree.map(lambda w, u, w_0: w - u - w_0, state.params, state.last_update, state.params_0)
+        found = cosines(state.last_update, before)
+        return LayerCosines(found.network, jnp.stack(_kernels(found.layers)))
+
+    return observe
+
+
 class LayerSizes(NamedTuple):
     """Of the layers 1..L and the readout: [L + 1]. update: ||dW||_F of the last update. weight: ||W||_F before it."""
 
@@ -222,13 +243,20 @@ def update_sizes() -> Callable[[State, Batch], LayerSizes]:
     return observe
 
 
-def preactivation_changes(model: MLP, inputs: Float[ArrayLike, "G d"]) -> Callable[[State, Batch], Float[Array, " L"]]:
-    r"""Return an observer of :math:`\|h^k_t - h^k_{t-1}\| / \|h^k_{t-1}\|` over the inputs; 0 at the start."""
+def preactivation_changes(
+    features: MLP | Callable[[Any, Any], Any], inputs: Float[ArrayLike, "G d"]
+) -> Callable[[State, Batch], Float[Array, " L"]]:
+    r"""Return an observer of :math:`\|h^k_t - h^k_{t-1}\| / \|h^k_{t-1}\|` over the inputs; 0 at the start.
+
+    Args:
+      features: an MLP, or a function of parameters and inputs that returns Features.
+      inputs: [G, d].
+    """
     x = jnp.asarray(inputs)
 
     def observe(state: State, batch: Batch) -> jax.Array:
         before = jax.tree.map(jnp.subtract, state.params, state.last_update)
-        new, old = (_features(model, params, x) for params in (state.params, before))
+        new, old = (_features(features, params, x) for params in (state.params, before))
         return jnp.stack([jnp.linalg.norm(a - b) / jnp.linalg.norm(b) for a, b in zip(new.h, old.h, strict=True)])
 
     return observe
@@ -281,8 +309,8 @@ def _outputs(network: Network, params: Any, x: Any) -> jax.Array:
     return found
 
 
-def _features(model: MLP, params: Any, x: Any) -> Any:
-    return model.apply({"params": params}, x, method="features")
+def _features(of: MLP | Callable[[Any, Any], Any], params: Any, x: Any) -> Any:
+    return of.apply({"params": params}, x, method="features") if isinstance(of, MLP) else of(params, x)
 
 
 def _kernels(params: Any) -> list[jax.Array]:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import optax
 
-from mupjax import activations, network, optim
+from mupjax import activations, network, observables, optim
 from mupjax import parametrization as presets
 from mupjax.activations import Activation
 from mupjax.dynamics import padded
@@ -55,6 +55,8 @@ class Grid(NamedTuple):
     key: int
     memory_gb: float
     padding: str
+    observe: tuple[str, ...] = ()
+    observe_every: int = 1
 
 
 def grid_of(
@@ -76,6 +78,8 @@ def grid_of(
     padding: str,
     key: int,
     memory_gb: float,
+    observe: Sequence[str] = (),
+    observe_every: int | None = None,
 ) -> Grid:
     """Return a checked grid; arguments as in `mupjax.sweep`.
 
@@ -111,6 +115,10 @@ def grid_of(
         raise ValueError(f"Expected `memory_gb` to be positive, got memory_gb={memory_gb!r}.")
     for depth in depths:
         check_distinct(widths=[network.hidden_widths(width, depth) for width in widths])  # 4 is (4, 4)
+    if unknown := [name for name in observe if name not in observables.NAMES]:
+        raise ValueError(f"Expected `observe` to be drawn from {', '.join(observables.NAMES)}, got {unknown[0]!r}.")
+    observe_every = steps if observe_every is None else observe_every
+    check_counts(observe_every=observe_every)
     if padding not in PADDING:
         raise ValueError(f"Expected `padding` to be one of {', '.join(PADDING)}, got padding={padding!r}.")
     if spec.grams and 0 not in spec.resolve_gram_steps(steps):
@@ -146,6 +154,8 @@ def grid_of(
         key,
         memory_gb,
         padding if paddable else "never",
+        tuple(observe),
+        observe_every,
     )
 
 

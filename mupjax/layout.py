@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mupjax import results
+from mupjax import observables, results
 from mupjax.grid import Grid
 from mupjax.plan import Cell
 from mupjax.task import Task
@@ -65,6 +65,11 @@ def of_grid(task: Task, grid: Grid, attrs: Mapping[str, Any]) -> Layout:
     if spec.grams:
         coords["gram_step"] = ("gram_step", np.array(spec.resolve_gram_steps(steps)), {"units": "steps"})
         coords["layer"] = np.arange(1, max(grid.depths) + 1)
+    if grid.observe:
+        observed = list(observables.steps(steps, grid.observe_every))
+        coords["observe_step"] = ("observe_step", observed, {"units": "steps", "long_name": "observed step"})
+        coords["kernel"] = np.arange(1, max(grid.depths) + 2)
+        coords["layer"] = np.arange(1, max(grid.depths) + 1)
     asked = np.array([[rate in each for rate in rates] for each in grid.rates])
     words = "whether the optimizer was run with the rate"
     dataset = xr.Dataset({"asked": (("optimizer", "learning_rate"), asked, {"long_name": words})}, coords, dict(attrs))
@@ -77,7 +82,7 @@ def of_grid(task: Task, grid: Grid, attrs: Mapping[str, Any]) -> Layout:
         "gram_input": inputs,
         "gram_input_2": inputs,
     }
-    return Layout(dataset, _variables(task, spec), sizes, CELL_DIMS)
+    return Layout(dataset, _variables(task, grid), sizes, CELL_DIMS)
 
 
 def region(cell: Cell) -> dict[str, tuple[int, ...]]:
@@ -88,7 +93,7 @@ def region(cell: Cell) -> dict[str, tuple[int, ...]]:
 
 def arrays(layout: Layout, grid: Grid, cell: Cell, run: Trajectory) -> dict[str, np.ndarray]:
     """Return what a cell found, [widths, all rates, seeds, ...] by variable; rates and layers it lacks are NaN."""
-    measured = results.measure(run)
+    measured = results.measure(run) | observables.arrays(run.observed)
     rates = list(layout.coords["learning_rate"].values)
     chosen = [rates.index(rate) for rate in grid.rates[cell.optimizer]]
     found = {}
@@ -122,7 +127,8 @@ def put(dataset: Any, where: Mapping[str, tuple[int, ...]], found: Mapping[str, 
         dataset[name].values[(*(place[0] for place in before), list(widths))] = array
 
 
-def _variables(task: Task, spec: Any) -> dict[str, Variable]:
+def _variables(task: Task, grid: Grid) -> dict[str, Variable]:
+    spec = grid.spec
     single = str(jax.dtypes.canonicalize_dtype(float))
     names = {"train_loss": single}
     if task.x_test is not None:
@@ -135,7 +141,11 @@ def _variables(task: Task, spec: Any) -> dict[str, Variable]:
             names[f"{metric}_{z}"] = "float64"
             if metric != "feature_change":
                 names[f"{metric}_{z}_resolution"] = "float64"
-    return {
+    observed = {
+        name: Variable((*RUN_DIMS, *dims), single, {"units": "1", "long_name": words})
+        for name, (dims, words) in observables.variables(grid.observe).items()
+    }
+    return observed | {
         name: Variable(
             (*RUN_DIMS, *results.trailing_dims(name)), dtype, {"units": "1", "long_name": results.long_name(name)}
         )

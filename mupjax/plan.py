@@ -18,6 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mupjax import observables
 from mupjax.dynamics import dense
 from mupjax.grid import Grid
 from mupjax.network import MLP, hidden_widths, scaling_tree
@@ -179,7 +180,7 @@ def _program(task, grid: Grid, layers: list[tuple[int, ...]], depth: int, optimi
         batch_size=grid.batch_size,
         spec=grid.spec,
     )
-    working = bytes_.working + _state_bytes(task, grid, widths, optimizer)
+    working = bytes_.working + _state_bytes(task, grid, widths, optimizer) + _observer_bytes(task, grid, widths)
     on_cpu = platform == "cpu"
     runs = group * len(grid.rates[optimizer]) * grid.seeds
     # On CPUs one run a device trains at a time, elsewhere all runs of a call do. Of a cell's results there are four
@@ -223,6 +224,13 @@ def _state_bytes(task: Task, grid: Grid, widths: tuple[int, ...], optimizer: int
     params = nn.meta.unbox(boxed)["params"]
     transform = grid.optimizers[optimizer][1](scaling_tree(boxed), jnp.ones(()))
     return max(0, leaves_nbytes(jax.eval_shape(transform.init, params)) - leaves_nbytes(params))
+
+
+def _observer_bytes(task: Task, grid: Grid, widths: tuple[int, ...]) -> int:
+    """What observers hold: Lanczos vectors, the initial parameters and the last update."""
+    parameters = sum(fan_in * fan_out for fan_in, fan_out in pairwise((task.input_dim, *widths, task.out_dim)))
+    copies = 3 * bool(grid.observe) + (observables.PRODUCTS + 4) * ("sharpness" in grid.observe)
+    return copies * parameters * task.x_train.dtype.itemsize
 
 
 def _widest(layers: list[tuple[int, ...]]) -> tuple[int, ...]:

@@ -45,6 +45,8 @@ def sweep(
     base_width: int = 1,
     centred: bool = False,
     spec: TrajectorySpec = SPEC,
+    observe: Sequence[str] = (),
+    observe_every: int | None = None,
     padding: str = "auto",
     key: int = 0,
     memory_gb: float = 8.0,
@@ -75,6 +77,10 @@ def sweep(
       base_width: the width at which parametrizations given by name are the standard network.
       centred: train and report f - f_0.
       spec: what to record; by default losses at the first and last step.
+      observe: any of 'sharpness', 'cosines', 'update_sizes' and 'preactivations' (`curvature`), of all runs at once.
+        The sharpness is that of the full training loss with the later rates in it, of the Hessian itself where updates
+        are normalized; preactivations are those of the first 64 training inputs.
+      observe_every: steps between observations; by default the first and the last step are observed.
       padding: whether widths share a program: 'auto' (where that costs less than compiling), 'always' or 'never'.
       key: seed of the random keys.
       memory_gb: what a cell may take in all, as it runs and as its results are written.
@@ -86,8 +92,8 @@ def sweep(
 
     Returns:
       An xarray.Dataset with dims parametrization, depth, optimizer, width, learning_rate, seed, step: train_loss,
-      test_loss where there is a test set, and what `spec` asks for. `asked` says which rates an optimizer was run with.
-      A diverged run is NaN or inf in its own row.
+      test_loss where there is a test set, and what `spec` and `observe` ask for (along observe_step, kernel, layer).
+      `asked` says which rates an optimizer was run with. A diverged run is NaN or inf in its own row.
 
     Raises:
       ValueError: for a bad grid, a run that does not fit `memory_gb`, a store of other arguments.

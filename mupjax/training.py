@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mupjax import observables
 from mupjax.dynamics import padded
 from mupjax.dynamics.padded import Family
 from mupjax.grid import Grid
@@ -60,7 +61,8 @@ def run_cell(task: Task, grid: Grid, program: Program, cell: Cell, batches: Any)
     shape = _shape(cell, grid)
     num_runs, whole = math.prod(shape), None
     for number, chunk in enumerate(_chunks(task, grid, cell, program.chunk)):
-        found = map_runs(_trainer(family), chunk, task, batches, inner=program.inner)
+        trainer = _trainer(family, grid.observe, grid.observe_every)
+        found = map_runs(trainer, chunk, task, batches, inner=program.inner)
         if whole is None:
             whole = jax.tree.map(lambda leaf: np.empty((num_runs, *leaf.shape[1:]), leaf.dtype), found)
         here = slice(number * program.chunk, min((number + 1) * program.chunk, num_runs))
@@ -74,11 +76,14 @@ def _copy(here: slice, whole: np.ndarray, part: jax.Array) -> None:
 
 
 @lru_cache(maxsize=64)
-def _trainer(family: Family) -> Callable[[Run, Task, Any], Trajectory]:
+def _trainer(family: Family, names: tuple[str, ...], every: int) -> Callable[[Run, Task, Any], Trajectory]:
     """One function a family, so that `map_runs` finds its compiled program again."""
 
     def train(run: Run, task: Task, batches: Any) -> Trajectory:
-        return padded.train(task, run.member, run.key, run.rate, batches, family)
+        def observe(features: Any, scaling: Any) -> Any:
+            return observables.observers(names, every, features, scaling, task, family.centred)
+
+        return padded.train(task, run.member, run.key, run.rate, batches, family, observe if names else None)
 
     return train
 

@@ -80,6 +80,15 @@ def sweep(
     batch_size: BatchSize = None,
     momentum: Momentum = 0.0,
     centred: Annotated[bool, typer.Option(help="Train f - f_0.", rich_help_panel=TRAINING)] = False,
+    observe: Annotated[
+        str, typer.Option(help="Any of sharpness,cosines,update_sizes,preactivations.", rich_help_panel=TRAINING)
+    ] = "",
+    observe_every: Annotated[
+        int | None,
+        typer.Option(
+            help="Steps between observations; by default first and last.", show_default=False, rich_help_panel=TRAINING
+        ),
+    ] = None,
     key: Key = 0,
     memory_gb: Memory = 8.0,
     cache: Cache = True,
@@ -100,6 +109,8 @@ def sweep(
         "activation": activation,
         "base_width": base_width,
         "centred": centred,
+        "observe": parsing.names(observe) if observe else (),
+        "observe_every": observe_every,
         "padding": padding,
         "key": key,
         "memory_gb": memory_gb,

@@ -104,7 +104,13 @@ def _numbers(leaf: ParamScaling) -> list[float]:
     return [getattr(whole, name) for name in _NUMBERS]
 
 
-def train(task: Task, one: Member, key: jax.Array, rate: Any, batches: Any, family: Family) -> Trajectory:
+# (network, scaling tree) -> observers by name; the network is a function of parameters and inputs to Features.
+Observe = Callable[[Callable[[Any, Any], Any], Any], tuple[tuple[str, dense.Observer], ...]]
+
+
+def train(
+    task: Task, one: Member, key: jax.Array, rate: Any, batches: Any, family: Family, observe: Observe | None = None
+) -> Trajectory:
     """Train one member of a family. Pure in everything but `family`, which is static.
 
     Args:
@@ -114,6 +120,7 @@ def train(task: Task, one: Member, key: jax.Array, rate: Any, batches: Any, fami
       rate: the base learning rate.
       batches: [T, B] or None.
       family: what is static.
+      observe: makes observers of the member's network, for `dense.loop`.
 
     Returns:
       A Trajectory equal to `dense.train`'s of this member to rounding.
@@ -138,6 +145,7 @@ def train(task: Task, one: Member, key: jax.Array, rate: Any, batches: Any, fami
         centred=family.centred,
         spec=family.spec,
         widths=tuple(one.widths) if family.padded else None,
+        observers=observe(partial(_features, one, family), scaling) if observe else (),
     )
 
 

@@ -166,6 +166,11 @@ def with_initial_rates(scaling: Any, factors: Any) -> Any:
     }
 
 
+def map_scaling(of: Callable[[ParamScaling], ParamScaling], scaling: Any) -> Any:
+    """Return the scaling tree with every ParamScaling replaced."""
+    return jax.tree.map(of, scaling, is_leaf=is_scaling)
+
+
 def with_first_factor(scaling: ParamScaling, factor: Any) -> ParamScaling:
     """Return a parameter's scaling with its rate of the first step multiplied."""
     first = scaling.sgd_lr_mult if scaling.sgd_lr_mult_first is None else scaling.sgd_lr_mult_first
