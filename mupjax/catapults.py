@@ -6,10 +6,10 @@ unstable and ends in a flatter minimum (Lewkowycz, Bahri, Dyer, Sohl-Dickstein &
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import ArrayLike, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 
 class Catapult(NamedTuple):
@@ -29,16 +29,16 @@ class Catapult(NamedTuple):
 
 
 def detect_catapults(
-    losses: Float[ArrayLike, "*runs steps"],
-    sharpness: Float[ArrayLike, "*runs"],
-    rates: Float[ArrayLike, "*runs"],
+    losses: Any,
+    sharpness: Any,
+    rates: Any,
     *,
     grown: float = 1.05,
 ) -> Catapult:
     """Judge runs by their losses at every step, the sharpness at the end, and their rates.
 
     Args:
-      losses: [..., T + 1], of the full training set.
+      losses: [..., T + 1] (arrays or DataArrays), of the full training set.
       sharpness: [...], after the last step.
       rates: [...], the base learning rates.
       grown: what a loss must grow by, as a factor, to count; at stable rates it does not grow at all.
