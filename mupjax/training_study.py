@@ -15,20 +15,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mupjax import activations, calibration, parametrization, ranks, results
+from mupjax import activations, calibration, curvature, parametrization, ranks, results
 from mupjax.activations import Activation
 from mupjax.cells import progress_bar
 from mupjax.dynamics import dense
 from mupjax.dynamics._arguments import check_memory
 from mupjax.dynamics.dense import Batch, Observer, State, loss_per_sample
 from mupjax.grid import check_counts, check_distinct
-from mupjax.network import MLP
+from mupjax.network import MLP, hidden_widths
 from mupjax.parametrization import Parametrization
 from mupjax.runs import BATCHES, map_runs, run_key
 from mupjax.task import Task, batch_order
 from mupjax.trajectory import TrajectorySpec
 
-OBSERVABLE = ("ranks", "contributions")
+OBSERVABLE = ("ranks", "contributions", "preactivations")
 PARTS = ranks.Contributions._fields
 
 
@@ -71,7 +71,8 @@ def training_study(
       seeds: networks of each parametrization and width, each with its own batches; parametrizations share both.
       calibrated: names of the parametrizations whose first step's base rates are calibrated.
       record_every: steps between records.
-      observe: any of 'ranks' (of features) and 'contributions' (of initial weights, first and later updates).
+      observe: any of 'ranks' (of features), 'contributions' (of initial weights, first and later updates) and
+        'preactivations' (how much a step moved them).
       observe_inputs: of how many training inputs, picked at random; all where there are fewer.
       keep_predictions: whether to keep the outputs of the test inputs, at the start and after the last step.
       key: seed of the random keys.
@@ -82,7 +83,7 @@ def training_study(
       An xarray.Dataset with dims parametrization, width, seed, step, kernel, layer: `batch_loss` (of the step's batch
       before its update; NaN after the last), `initial_rate` and `clipped` of the first step's kernels, `train_loss`
       and `test_error` after the last step, `class_share` of the test set, `rank_h` and `rank_x`, `contribution`,
-      `predictions` with the `test_input` itself.
+      `preactivation_change`, `predictions` with the `test_input` itself.
 
     Raises:
       ValueError: for sizes out of range, unknown names, a run that does not fit `memory_gb`.
@@ -109,8 +110,10 @@ def training_study(
         grams=(),
         eval_inputs=tuple(range(task.num_train, task.num_inputs)),
     )
+    widest = max(presets, key=lambda preset: preset.width_profile)
     for width in widths:
-        need = dense.estimate_bytes(task, width=width, depth=depth, num_steps=steps, batch_size=batch_size, spec=spec)
+        layers = hidden_widths(width, depth, widest)
+        need = dense.estimate_bytes(task, width=layers, depth=depth, num_steps=steps, batch_size=batch_size, spec=spec)
         at_once = min(jax.local_device_count(), seeds)
         need = int(1.5 * need.working * at_once)  # the observers hold two more copies of the parameters
         check_memory(need, memory_gb, f"{at_once} networks of width {width}", "take fewer units or inputs")
@@ -185,6 +188,8 @@ def _train(
         whole |= {f"rank_{name}": getattr(trained.observed["ranks"], name).numerical for name in ("h", "x")}
     if "contributions" in trained.observed:
         whole["contribution"] = jnp.stack(trained.observed["contributions"])
+    if "preactivations" in trained.observed:
+        whole["preactivation_change"] = trained.observed["preactivations"]
     return whole
 
 
@@ -206,6 +211,7 @@ def _observers(model: MLP, task: Task, chosen: Any, observe: Sequence[str], ever
 
     inputs = task.x_train[chosen]
     makers = {"ranks": ranks.feature_ranks, "contributions": ranks.contributions}
+    makers |= {"preactivations": curvature.preactivation_changes}
     return {"loss": Observer(loss, every)} | {name: Observer(makers[name](model, inputs), every) for name in observe}
 
 
@@ -218,6 +224,7 @@ _DIMS = {
     "rank_h": ("step", "layer"),
     "rank_x": ("step", "layer"),
     "contribution": ("part", "step", "kernel"),
+    "preactivation_change": ("step", "layer"),
     "predictions": ("time", "test_index", "output"),
 }
 _WORDS = {
@@ -229,6 +236,7 @@ _WORDS = {
     "rank_h": "numerical rank of the preactivations",
     "rank_x": "numerical rank of the activations",
     "predictions": "outputs of the test inputs",
+    "preactivation_change": "relative change of the preactivations in the step before",
     "contribution": "mean |contribution| to preactivations (kernel L + 1: to the outputs)",
 }
 

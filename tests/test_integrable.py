@@ -212,7 +212,7 @@ def test_limits_that_are_not_known_are_refused(key, parametrization, activation,
 
 
 def test_kernel_limits_are_refused_with_biases_and_taken_with_gains(key):
-    with pytest.raises(ValueError, match="without biases, means or a first step of its own"):
+    with pytest.raises(ValueError, match="without biases, means, normalized updates or a first step"):
         kernel_limit.train(worked_example.task(), ntp(biases="all"), depth=2, learning_rate=1.0, num_steps=1)
     # A gain of sqrt(2) in a ReLU network of two hidden layers: kernels double at each layer.
     settings = {"depth": 2, "activation": "relu"}

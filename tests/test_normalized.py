@@ -78,7 +78,7 @@ def test_a_step_is_the_reconstructions(q):
 
 def test_own_layer_part_has_its_bound_and_meets_it_for_one_sample():
     """||DeltaW^k x^{k-1}|| <= (eta/k) sigma sqrt(m_k/m_{k-1}) ||x^{k-1}|| for q=2, an equality for one sample."""
-    depth, m, rate = 8, 16, 0.05
+    depth, m, rate = 5, 16, 0.05
     p = nup(gain=GAIN)
     widths = p.layer_widths(m, depth)
     rng = np.random.default_rng(1)

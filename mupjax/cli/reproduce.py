@@ -68,6 +68,43 @@ def rich_features(
             print(f"Report of {name}: {page}")
 
 
+@app.command("edge-of-chaos")
+def edge_of_chaos(
+    out: Out = None,
+    dataset: Annotated[str, typer.Option(help="digits, mnist, ...: whose images.")] = "digits",
+    data_dir: DataDir = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer seeds, steps and layers: under three minutes.")] = False,
+    parts: Annotated[str, typer.Option(help="Parts to run, comma-separated, or 'all'.")] = "all",
+    memory_gb: Memory = 20.0,
+    cache: Cache = True,
+) -> None:
+    """MLPs at the edge of chaos (Terjek 2025, partly reconstructed): catapults, sharpness, depth.
+
+    Every finished part is kept in --out, and the same command goes on where it stopped.
+    """
+    names = None if parts == "all" else parsing.names(parts)
+    running.prepare_jax(cache)
+    from mupjax import plots, report
+    from mupjax import verdicts as judged
+    from mupjax.reproduce import edge_of_chaos as study
+    from mupjax.reproduce.edge_claims import by_depth
+    from mupjax.reproduce.parts import MAIN, folder_of
+
+    found, verdicts = study.reproduce(
+        dataset, quick=quick, names=names, data_dir=data_dir, out=out, memory_gb=memory_gb, progress=True
+    )
+    running.print_table(*report.format_verdicts(verdicts))
+    if out:
+        judged.write(verdicts, out)
+        for name, data in found.items():
+            folder = folder_of(name, out)
+            pictures = plots.save_all(data, folder)
+            if name == MAIN:
+                pictures += plots.save_depths(by_depth(found), folder)
+            page = report.write(data, folder, pictures, verdicts if name == next(iter(found)) else ())
+            print(f"Report of {name}: {page}")
+
+
 @app.command("integrable")
 def integrable(
     out: Out = None,

@@ -5,6 +5,8 @@ when something is drawn, and only its objects are used: no pyplot, no backend, n
 work without a display and off the main thread. In a notebook, hand in `figure=plt.figure()` or `ax=` to see a figure.
 """
 
+from mupjax.plots.catapults import catapults_figure as catapults_figure
+from mupjax.plots.catapults import depths_figure as depths_figure
 from mupjax.plots.comparison import UNRESOLVED as UNRESOLVED
 from mupjax.plots.comparison import against_width as against_width
 from mupjax.plots.comparison import gram_heatmaps as gram_heatmaps
@@ -16,6 +18,7 @@ from mupjax.plots.gallery import draw_all as draw_all
 from mupjax.plots.gallery import kind_of as kind_of
 from mupjax.plots.gallery import png as png
 from mupjax.plots.gallery import save_all as save_all
+from mupjax.plots.gallery import save_depths as save_depths
 from mupjax.plots.gallery import save_integrable as save_integrable
 from mupjax.plots.gallery import save_layers as save_layers
 from mupjax.plots.gallery import save_three_lines as save_three_lines

@@ -10,6 +10,7 @@ from typing import Any
 
 from mupjax.covariance_study import cases
 from mupjax.files import write_whole
+from mupjax.plots.catapults import catapults_figure, depths_figure
 from mupjax.plots.comparison import gram_heatmaps, loss_curves, metric_figure
 from mupjax.plots.coord_check import coordinate_check
 from mupjax.plots.covariance import covariance_preservation
@@ -26,20 +27,22 @@ DPI = 150
 
 
 def kind_of(dataset: Any) -> str:
-    """Return what a Dataset is of: 'comparison', 'sweep', 'coordinate check', 'covariance study' or 'training'."""
+    """Return what a Dataset is of: 'comparison', 'sweep', 'coordinate check', 'covariance study', 'training', ..."""
     if "coordinate" in dataset:
         return "coordinate check"
     if "deviation" in dataset:
         return "covariance study"
     if "batch_loss" in dataset:
         return "training"
+    if "factor" in dataset.dims:
+        return "catapults"
     return "sweep" if "learning_rate" in dataset.dims else "comparison"
 
 
 def draw_all(dataset: Any) -> dict[str, Any]:
     """Return every figure of a Dataset of any kind by the name of its file."""
     kinds = {"comparison": _comparison, "sweep": _sweep, "coordinate check": _coord_check, "covariance study": _study}
-    return (kinds | {"training": _training})[kind_of(dataset)](dataset)
+    return (kinds | {"training": _training, "catapults": _catapults})[kind_of(dataset)](dataset)
 
 
 def save_all(dataset: Any, out: str | os.PathLike[str]) -> list[Path]:
@@ -86,6 +89,11 @@ def save_integrable(found: Mapping[str, Any], out: str | os.PathLike[str]) -> li
     return _save(figures, out)
 
 
+def save_depths(rows: Mapping[str, Mapping[int, Any]], out: str | os.PathLike[str]) -> list[Path]:
+    """Write the figure of changes and test errors over depth to the directory `out`; nothing without rows."""
+    return _save({"depths.png": depths_figure(rows).flat[0].figure}, out) if rows else []
+
+
 def _title(name: str) -> str:
     activation, depth = name.split("-")
     return f"{activation}, {depth} hidden layers"
@@ -126,6 +134,11 @@ def _training(dataset: Any) -> dict[str, Any]:
     if "predictions" in dataset and dataset.sizes["input_dim"] == 1:
         figures["functions.png"] = functions_figure(dataset).flat[0].figure
     return figures
+
+
+def _catapults(dataset: Any) -> dict[str, Any]:
+    names = map(str, dataset["schedule"].values)
+    return {f"catapults_{name}.png": catapults_figure(dataset, name).flat[0].figure for name in names}
 
 
 def _study(dataset: Any) -> dict[str, Any]:

@@ -107,6 +107,21 @@ FIGURES = {
         "Functions of one variable",
         "Before and after training, one line a seed. Four hidden layers under IP stay where they start.",
     ),
+    "catapults_constant.png": (
+        "Constant rates below, in and above the catapult window",
+        "Medians over the seeds that did not diverge. Between 2 and about 4 the loss grows, then falls, and rate times "
+        "sharpness comes to rest below 2 (Lewkowycz et al. 2020, arXiv:2003.02218).",
+    ),
+    "catapults_following.png": (
+        "Rates that follow the sharpness",
+        "The rate is c over the sharpness as it is measured: a c beyond 2 keeps every step super-critical (a "
+        "reconstruction of Terjek 2025, arXiv:2502.13110).",
+    ),
+    "depths.png": (
+        "Depth",
+        "Left: how much the first step moves the last hidden layer. Right: test error after the last step. Means over "
+        "seeds, bars from the smallest to the largest; nup is a reconstruction (Terjek 2025, arXiv:2502.13110).",
+    ),
     "feature_change_layers.png": ("Feature change, every layer", _LAYERS),
     "diversity_layers.png": ("Feature diversity, every layer", _LAYERS),
     "space_time_layers.png": ("Space-time non-degeneracy, every layer", _LAYERS),

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mupjax import plots
+from mupjax.report.catapult_tables import format_catapults
 from mupjax.report.sweep_tables import format_coord_check, format_sweep, format_verdicts
 from mupjax.report.tables import format_covariance, format_table, number
 from mupjax.report.training_tables import format_training
@@ -42,7 +43,7 @@ class Content(NamedTuple):
 def content(dataset: Any) -> Content:
     """Return what the page says of a Dataset of any kind."""
     kinds = {"comparison": _comparison, "sweep": _sweep, "coordinate check": _coord_check, "covariance study": _study}
-    return (kinds | {"training": _training})[plots.kind_of(dataset)](dataset)
+    return (kinds | {"training": _training, "catapults": _catapults})[plots.kind_of(dataset)](dataset)
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
@@ -109,6 +110,17 @@ def _training(dataset: Any) -> Content:
     what = f"{_joined(dataset['parametrization'])} at widths {', '.join(f'{n:g}' for n in dataset['width'].values)}"
     table = Table("Summary", *format_training(dataset), caption)
     return Content("Networks trained by minibatches", what, [table], _read("training.html"))
+
+
+def _catapults(dataset: Any) -> Content:
+    caption = (
+        f"After {int(dataset['step'].values[-1])} steps, over {dataset.sizes['seed']} seeds: the largest loss over the "
+        "first, the last over the first, and rate times sharpness at the end (medians of what is finite); runs that "
+        "were catapulted, and that diverged."
+    )
+    table = Table("Summary", *format_catapults(dataset), caption, leading=2)
+    what = f"{_joined(dataset['activation'])} at rates of {_joined(dataset['factor'])} over the initial sharpness"
+    return Content("Catapults and the edge of stability", what, [table], _read("catapults.html"))
 
 
 def _joined(names: Any) -> str:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mupjax import datasets, store
+from mupjax.catapult_study import catapult_study
 from mupjax.compare import compare
 from mupjax.covariance_study import covariance_study
 from mupjax.results import arguments_json
@@ -42,6 +43,7 @@ KINDS: dict[str, Callable[..., Any]] = {
     "compare": compare,
     "covariance": covariance_study,
     "training": training_study,
+    "catapults": catapult_study,
 }
 
 CHANGES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
