@@ -10,7 +10,7 @@ import pytest
 
 import mupjax
 from mupjax import datasets, runs
-from mupjax.cells import MAX_RECORDED_STEPS
+from mupjax.cells import MAX_RECORDED_STEPS, settings_of, unknown_limit
 from mupjax.dynamics import dense, kernel_limit, matrix_free
 from mupjax.task import Task
 
@@ -91,27 +91,29 @@ def test_missing_neural_tangents_leaves_a_word_and_no_hole(monkeypatch):
     assert np.isfinite(data.train_loss.sel(width=8.0)).all()
 
 
+def test_a_limit_that_is_not_known_leaves_a_word_and_no_hole():
+    data = mupjax.compare(TASK, parametrizations=(mupjax.ntp(biases="all"),), widths=(8,), **SMALL)
+    assert data.limit.item().startswith("not known here: Expected `parametrization` without biases")
+    assert np.isfinite(data.train_loss.sel(width=8.0)).all()
+
+
 @pytest.mark.parametrize(
-    ("preset", "activation", "momentum", "why"),
+    ("name", "activation", "momentum", "why"),
     [
         ("ip_llr", "gelu", 0.0, "a homogeneous activation where ip_llr has first rates of its own, got gelu"),
         ("ip_llr", "relu", 0.5, "no `momentum` in the limit of ip_llr, got 0.5"),
         ("ip_bias", "relu", 0.0, "the bias of the readout to start at 0"),
-        (
-            mupjax.ntp(biases="all"),
-            "relu",
-            0.0,
-            "normalized updates or a first step of its own, got 'ntp'",
-        ),
+        ("nup", "relu", 0.0, "SGD's updates, got nup, which normalizes them"),
+        ("mup", "relu", 0.5, None),
+        ("ntp", "relu", 0.5, None),
     ],
 )
-@pytest.mark.filterwarnings("ignore:ip_llr is derived for")
-def test_a_limit_that_is_not_known_leaves_a_word_and_no_hole(preset, activation, momentum, why):
-    settings = dict(SMALL, depth=3, activation=activation, momentum=momentum)
-    data = mupjax.compare(TASK, parametrizations=(preset,), widths=(8,), **settings)
-    assert data.limit.item().startswith("not known here: Expected ")
-    assert why in data.limit.item()
-    assert np.isfinite(data.train_loss.sel(width=8.0)).all()
+def test_unknown_limits_are_named_before_anything_runs(name, activation, momentum, why):
+    preset, phi = mupjax.parametrization.get(name, depth=3), mupjax.activations.get(activation)
+    common = dict(batch_size=None, key=0, steps=2, depth=3, activation=phi, centred=True, memory_gb=1.0)
+    settings = settings_of(TASK, momentum=momentum, particles=8, limit_runs=1, **common)
+    found = unknown_limit(preset, mupjax.classify(preset, 3, phi), settings)
+    assert found is None if why is None else why in found
 
 
 def test_long_runs_record_few_steps_and_the_last():

@@ -114,7 +114,7 @@ def test_total_change_grows_with_depth_as_the_profile_says():
     """
     task, rate, depths = one_sample(), 0.02, (3, 6, 12)
     found = {}
-    for q, width, seeds in ((0.0, 64, 64), (2.0, 16, 16)):
+    for q, width, seeds in ((0.0, 64, 48), (2.0, 16, 10)):
         p, rows = nup(q=q, gain=GAIN), []
         for depth in depths:
             spec = TrajectorySpec(steps=(0, 1), grams=("h",))
