@@ -71,6 +71,8 @@ def test_verdicts_are_read_from_the_datasets_and_flip():
 def test_settings_are_the_reconstructions():
     names = [part.name for part in edge_of_chaos.parts()]
     assert names == [MAIN, "equal-4", "growing-4", "equal-8", "growing-8", "equal-16", "growing-16"]
+    for part in edge_of_chaos.parts()[1:]:  # the claims read the first step
+        assert part.settings.get("record_every", 1) == 1
     standard, _, branches, flat = edge_of_chaos.presets(8, growing=False)
     assert standard.scales("hidden", 64, 64, layer=2).sgd_lr_mult == pytest.approx(edge_of_chaos.RATES["sp"] / 8)
     assert (branches.residual, flat.width_profile) == (0.5, 0.0)
