@@ -6,7 +6,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("3%d" % sys.version_info.mino
 PINS := $(wildcard requirements/py$(VERSION)-*.txt)
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install bench-main bench-limits bench-sweeps bench-rich bench-integrable study-main study-limits study-sweeps study-rich study-integrable clean
+.PHONY: demo test lint install bench-main bench-limits bench-sweeps bench-rich bench-integrable bench-edge study-main study-limits study-sweeps study-rich study-integrable study-edge clean
 
 demo: install
 	$(BIN)/mupjax compare --out results/demo
@@ -55,6 +55,9 @@ bench-rich: install
 bench-integrable: install
 	$(BIN)/python benchmarks/integrable.py
 
+bench-edge: install
+	$(BIN)/python benchmarks/edge.py
+
 study-main: install
 	$(BIN)/python benchmarks/study_main.py
 
@@ -69,6 +72,9 @@ study-rich: install
 
 study-integrable: install
 	$(BIN)/python benchmarks/study_integrable.py
+
+study-edge: install
+	$(BIN)/python benchmarks/study_edge.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-bench results

@@ -8,12 +8,10 @@ plain IP and beside muP in the same run, calibration in steps of the network tha
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ import goals
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich_features import NOTEBOOKS, command, notebook
+from timing import NOTEBOOKS, command, notebook, seconds
 
 from mupjax import calibrate_initial_rates, datasets
 from mupjax.dynamics import dense
@@ -31,16 +29,6 @@ from mupjax.trajectory import TrajectorySpec
 
 NETWORK: dict[str, Any] = {"width": 512, "depth": 4, "activation": "relu", "learning_rate": 0.1}
 STEPS = 50
-
-
-def seconds(call: Callable[[], Any], repeats: int = 5) -> float:
-    """Median over repeats, the first call left out: it compiles."""
-    times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        jax.block_until_ready(call())
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
 
 
 def training() -> tuple[float, float, float, float]:

@@ -8,9 +8,7 @@ infinite-width limit beside a dense network of as many units as it has particles
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +17,7 @@ from pathlib import Path
 import goals
 import jax
 import numpy as np
+from timing import NOTEBOOKS, command, notebook
 
 from mupjax import datasets
 from mupjax.dynamics import dense, feature_limit
@@ -26,32 +25,10 @@ from mupjax.parametrization import mup
 from mupjax.task import Task
 from mupjax.trajectory import TrajectorySpec
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-KERNEL = """
-import sys, nbformat
-from nbclient import NotebookClient
-NotebookClient(nbformat.read(sys.argv[1], 4), timeout=600).execute()
-"""
-
-
-def command(arguments: list[str], folder: Path, **environment: str) -> float:
-    """Seconds that a command takes in a folder; CalledProcessError where it fails."""
-    start = time.perf_counter()
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run(arguments, cwd=folder, env=os.environ | environment, check=True, **quiet)
-    return time.perf_counter() - start
-
 
 def quick_study(folder: Path) -> float:
     study = [sys.executable, "-m", "mupjax.cli", "reproduce", "rich-features", "--quick", "--no-cache"]
     return command([*study, "--dataset", "digits", "--out", str(folder / "study")], folder)
-
-
-def notebook(path: Path, folder: Path, smoke: bool) -> float:
-    data = folder / "jupyter"
-    command([sys.executable, "-m", "ipykernel", "install", "--prefix", str(data), "--name", "python3"], folder)
-    environment = {"JUPYTER_PATH": str(data / "share" / "jupyter"), "MUPJAX_SMOKE": "1" if smoke else "0"}
-    return command([sys.executable, "-c", KERNEL, str(path)], folder, **environment)
 
 
 def check_inputs(count: int) -> tuple[float, float]:

@@ -6,54 +6,36 @@ results/study-rich, and verdicts are computed from these Datasets alone.
 
 from __future__ import annotations
 
-import datetime
-import json
-import math
 import os
-from pathlib import Path
 from typing import Any
 
 import jax
 
-HERE = Path(__file__).parent
-RESULTS = HERE.parent / "results" / "study-rich"
-
 
 def main() -> None:
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    import judged
+
     from mupjax.reproduce import rich_features, tables
     from mupjax.reproduce.parts import MAIN, WIDE, papers_or_digits
     from mupjax.reproduce.reading import across_widths
-    from mupjax.results import versions
 
     data_dir = os.environ.get("MUPJAX_DATA")
     dataset, _ = papers_or_digits(("cifar10",), data_dir)
-    common = {"data_dir": data_dir, "out": RESULTS, "memory_gb": 20.0, "progress": True}
+    common = {"data_dir": data_dir, "out": judged.folder("rich"), "memory_gb": 20.0, "progress": True}
     found, verdicts = rich_features.reproduce(dataset, **common)
-    for verdict in verdicts:
-        error = "" if verdict.stderr is None else f" +- {verdict.stderr:.2g}"
-        print(f"goal: {verdict.claim}: {verdict.bound} | figure: {verdict.ours:.3g}{error} | {verdict.verdict}")
     side_by_side, test_errors = tables.side_by_side(found), tables.test_errors(found)
     for columns, rows in (side_by_side, test_errors):
         print(*("  ".join(row) for row in [columns, *rows]), sep="\n")
-    seconds = {name: int(data.attrs["seconds"]) for name, data in found.items()}
-    print(f"cost: {sum(seconds.values())} s on {len(os.sched_getaffinity(0))} cores, {seconds}")
-    record = {
-        "command": "make study-rich",
-        "date": datetime.date.today().isoformat(),
-        "dataset": dataset,
-        "versions": versions(),
-        "verdicts": [{**verdict._asdict(), "ours": _plain(verdict.ours)} for verdict in verdicts],
-        "side_by_side": side_by_side,
-        "test_errors": test_errors,
-        "seconds": seconds,
-    }
     _picture(across_widths(found[MAIN], found[WIDE]))
-    (HERE / "study_rich_verdicts.json").write_text(json.dumps(record, indent=1) + "\n")
+    more = {"side_by_side": side_by_side, "test_errors": test_errors}
+    judged.record("rich", dataset, found, verdicts, rich_features.parts(), **more)
 
 
 def _picture(data: Any) -> None:
     """The README's: three metrics of the last layer at widths 64 to 2^20 and at infinite width."""
+    import judged
+
     from mupjax import plots
     from mupjax.plots.style import new_figure
 
@@ -65,11 +47,7 @@ def _picture(data: Any) -> None:
     for handle, label in zip(*axes[0].get_legend_handles_labels(), strict=True):
         labels[label.split("\n")[0]] = handle
     figure.legend(labels.values(), labels.keys(), loc="outside right upper", handlelength=3)
-    figure.savefig(HERE / "rich_features.png", dpi=90, metadata={"Software": None})
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    figure.savefig(judged.HERE / "rich_features.png", dpi=90, metadata={"Software": None})
 
 
 if __name__ == "__main__":

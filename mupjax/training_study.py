@@ -28,7 +28,7 @@ from mupjax.runs import BATCHES, map_runs, run_key
 from mupjax.task import Task, batch_order
 from mupjax.trajectory import TrajectorySpec
 
-OBSERVABLE = ("ranks", "contributions", "preactivations")
+OBSERVABLE = ("ranks", "contributions", "preactivations", "ntk")
 PARTS = ranks.Contributions._fields
 
 
@@ -71,9 +71,10 @@ def training_study(
       seeds: networks of each parametrization and width, each with its own batches; parametrizations share both.
       calibrated: names of the parametrizations whose first step's base rates are calibrated.
       record_every: steps between records.
-      observe: any of 'ranks' (of features), 'contributions' (of initial weights, first and later updates) and
-        'preactivations' (how much a step moved them).
-      observe_inputs: of how many training inputs, picked at random; all where there are fewer.
+      observe: any of 'ranks' (of features), 'contributions' (of initial weights, first and later updates),
+        'preactivations' (how much a step moved them) and 'ntk' (how far the tangent kernel is from its start).
+      observe_inputs: of how many training inputs, picked at random; all where there are fewer. A tangent kernel holds
+        the square of their number times that of outputs.
       keep_predictions: whether to keep the outputs of the test inputs, at the start and after the last step.
       key: seed of the random keys.
       memory_gb: what a run may take.
@@ -83,7 +84,7 @@ def training_study(
       An xarray.Dataset with dims parametrization, width, seed, step, kernel, layer: `batch_loss` (of the step's batch
       before its update; NaN after the last), `initial_rate` and `clipped` of the first step's kernels, `train_loss`
       and `test_error` after the last step, `class_share` of the test set, `rank_h` and `rank_x`, `contribution`,
-      `preactivation_change`, `predictions` with the `test_input` itself.
+      `preactivation_change`, `ntk_change`, `predictions` with the `test_input` itself.
 
     Raises:
       ValueError: for sizes out of range, unknown names, a run that does not fit `memory_gb`.
@@ -190,6 +191,8 @@ def _train(
         whole["contribution"] = jnp.stack(trained.observed["contributions"])
     if "preactivations" in trained.observed:
         whole["preactivation_change"] = trained.observed["preactivations"]
+    if "ntk" in trained.observed:
+        whole["ntk_change"] = trained.observed["ntk"]
     return whole
 
 
@@ -211,7 +214,7 @@ def _observers(model: MLP, task: Task, chosen: Any, observe: Sequence[str], ever
 
     inputs = task.x_train[chosen]
     makers = {"ranks": ranks.feature_ranks, "contributions": ranks.contributions}
-    makers |= {"preactivations": curvature.preactivation_changes}
+    makers |= {"preactivations": curvature.preactivation_changes, "ntk": curvature.ntk_change}
     return {"loss": Observer(loss, every)} | {name: Observer(makers[name](model, inputs), every) for name in observe}
 
 
@@ -225,6 +228,7 @@ _DIMS = {
     "rank_x": ("step", "layer"),
     "contribution": ("part", "step", "kernel"),
     "preactivation_change": ("step", "layer"),
+    "ntk_change": ("step",),
     "predictions": ("time", "test_index", "output"),
 }
 _WORDS = {
@@ -237,6 +241,7 @@ _WORDS = {
     "rank_x": "numerical rank of the activations",
     "predictions": "outputs of the test inputs",
     "preactivation_change": "relative change of the preactivations in the step before",
+    "ntk_change": "relative change of the tangent kernel since the start",
     "contribution": "mean |contribution| to preactivations (kernel L + 1: to the outputs)",
 }
 

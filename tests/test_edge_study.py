@@ -1,16 +1,21 @@
 """The study of the edge of chaos: settings, verdicts that can flip, figures and the table."""
 
+import jax
 import numpy as np
 import pytest
 import xarray as xr
 from typer.testing import CliRunner
 
-from mupjax import plots, report
+from mupjax import MLP, mup, plots, report
 from mupjax.activations import gain
 from mupjax.cli import app
+from mupjax.curvature import ntk_change
+from mupjax.dynamics import dense
 from mupjax.reproduce import edge_of_chaos
-from mupjax.reproduce.edge_claims import by_depth, judge
-from mupjax.reproduce.parts import MAIN, run_part
+from mupjax.reproduce.edge_claims import judge
+from mupjax.reproduce.edge_reading import by_depth, by_width
+from mupjax.reproduce.parts import MAIN, run_part, task_of
+from mupjax.runs import run_key
 
 
 def catapults(edge=1.0, growth=5.0):
@@ -33,46 +38,97 @@ def catapults(edge=1.0, growth=5.0):
     return xr.Dataset(values, coords | {"seed": range(3), "step": steps, "observe_step": [0, 4, 8]})
 
 
-def depths(power_0, power_2, loss=0.1):
-    """Parts over depths whose last layer moves with these powers of the depth."""
-    found, rng = {}, np.random.default_rng(0)
+def study(names, change, width=(16.0,), loss=0.1, error=0.1):
+    """A training study of these parametrizations; change [parametrization, width, layer], the same at every step."""
+    rng, change = np.random.default_rng(0), np.asarray(change, float)
+    whole = change[:, :, None, None] * rng.uniform(0.98, 1.02, (*change.shape[:2], 4, 2, change.shape[-1]))
+    runs = ("parametrization", "width", "seed")
+    values = {
+        "preactivation_change": ((*runs, "step", "layer"), whole),
+        "train_loss": (runs, np.full(whole.shape[:3], loss)),
+        "test_error": (runs, np.broadcast_to(np.reshape(error, (-1, 1, 1)), whole.shape[:3])),
+        "batch_loss": ((*runs, "step"), np.ones(whole.shape[:4])),
+    }
+    coords = {"parametrization": names, "width": list(width), "step": [0, 1], "layer": range(1, change.shape[-1] + 1)}
+    return xr.Dataset(values, coords, {"num_classes": 10})
+
+
+def depths(power_0, power_2, loss=0.1, width_power=0.0, gap=-0.2):
+    """Parts over depths whose last layer moves with these powers of the depth, and of the width at depth 6."""
+    found = {}
     for depth in (3, 6, 12):
-        for kind, names, powers in (("equal", ["sp", "nup_q0"], [0, power_0]), ("growing", ["nup_q2"], [power_2])):
-            change = (
-                np.ones((len(names), 1, 4, 2, depth))
-                * np.array([depth**power for power in powers])[:, None, None, None, None]
-            )
-            values = {
-                "preactivation_change": (
-                    ("parametrization", "width", "seed", "step", "layer"),
-                    change * rng.uniform(0.98, 1.02, change.shape),
-                ),
-                "train_loss": (("parametrization", "width", "seed"), np.full((len(names), 1, 4), loss)),
-                "test_error": (("parametrization", "width", "seed"), np.full((len(names), 1, 4), 0.1)),
-                "batch_loss": (("parametrization", "width", "seed", "step"), np.ones((len(names), 1, 4, 2))),
-            }
-            coords = {"parametrization": names, "width": [16.0], "step": [0, 1]}
-            found[f"{kind}-{depth}"] = xr.Dataset(values, coords, {"num_classes": 10})
+        for kind, names, powers in (("equal", ["mup", "nup_q0"], [0, power_0]), ("growing", ["nup_q2"], [power_2])):
+            widths = np.array([16.0, 32.0, 64.0] if depth == 6 else [16.0])
+            change = np.array([float(depth) ** power for power in powers])[:, None] * (widths / 16) ** width_power
+            whole = np.repeat(change[:, :, None], depth, axis=2)
+            found[f"step-{kind}-{depth}"] = study(names, whole, widths)
+            error = [0.3, 0.3] if kind == "equal" else [0.3 + gap]
+            found[f"train-{kind}-{depth}"] = study(names, whole[:, :1], loss=loss, error=error)
     return found
 
 
+def sharpening(late=2.0):
+    """Runs whose rate times sharpness starts at 0.5 and ends where it is told to."""
+    edge = np.full((1, 1, 2, 3, 9), late)
+    edge[..., 0] = 0.5
+    dims = ("activation", "schedule", "factor", "seed", "observe_step")
+    loss = np.broadcast_to(np.geomspace(1, 0.01, 9), edge.shape)
+    values = {"sharpness": (dims, edge), "rate": (dims, np.ones_like(edge)), "train_loss": ((*dims[:-1], "step"), loss)}
+    return xr.Dataset(values)
+
+
+def kernels(ntp=-1.0, mup=0.0):
+    widths, noise = np.array([64.0, 256.0, 1024.0]), np.random.default_rng(0).uniform(0.98, 1.02, (2, 3, 4, 2))
+    change = np.stack([widths**ntp, widths**mup])[:, :, None, None] * noise
+    coords = {"parametrization": ["ntp", "mup"], "width": widths}
+    return xr.Dataset({"ntk_change": (("parametrization", "width", "seed", "step"), change)}, coords)
+
+
+def deep(changes):
+    """Small steps without matrices, the infinite row beside them."""
+    found = {}
+    for depth, change in zip((6, 12, 24, 48), changes, strict=True):
+        noise = np.random.default_rng(depth).uniform(0.98, 1.02, (1, 2, 8, 2, depth))
+        values = change * noise * np.array([1.0, np.nan])[:, None, None, None]
+        dims = ("parametrization", "width", "seed", "gram_step", "layer")
+        found[f"deep-{depth}"] = xr.Dataset({"feature_change_h": (dims, values)}, {"width": [16.0, np.inf]})
+    return found
+
+
+def words(found):
+    return [verdict.verdict for verdict in judge(found)]
+
+
 def test_verdicts_are_read_from_the_datasets_and_flip():
-    assert [v.verdict for v in judge({MAIN: catapults()})] == ["reproduced"] * 6
-    words = [v.verdict for v in judge({MAIN: catapults(edge=2.5)})]  # ends beyond the edge
-    assert words == ["contradicted", "reproduced", "contradicted", "reproduced", "reproduced", "contradicted"]
-    calm = judge({MAIN: catapults(growth=0.5)})
-    assert [v.verdict for v in calm][:2] == ["contradicted", "reproduced"]
-    assert [v.verdict for v in judge(depths(1.0, 0.3))] == ["reproduced"] * 3
-    assert [v.verdict for v in judge(depths(0.2, 1.2, loss=2.3))] == ["contradicted"] * 3
-    assert judge({name: data for name, data in depths(1.0, 0.3).items() if name == "equal-3"}) == []
-    assert all(v.paper is None for v in judge({MAIN: catapults()} | depths(1.0, 0.3)))  # nothing published was at hand
+    assert words({MAIN: catapults()}) == ["reproduced"] * 6
+    beyond = words({MAIN: catapults(edge=2.5)})  # ends beyond the edge
+    assert beyond == ["contradicted", "reproduced", "contradicted", "reproduced", "reproduced", "contradicted"]
+    assert words({MAIN: catapults(growth=0.5)})[:2] == ["contradicted", "reproduced"]
+    assert words({"sharpening": sharpening()}) == ["reproduced"]
+    assert words({"sharpening": sharpening(1.5)}) == words({"sharpening": sharpening(np.nan)}) == ["contradicted"]
+    assert words({"kernels": kernels()}) == ["reproduced"] * 2
+    assert words({"kernels": kernels(-0.2, -0.5)}) == ["contradicted"] * 2
+    assert words(deep([1.0, 1.3, 1.6, 1.9])) == ["reproduced"]
+    assert words(deep([1.0, 2.0, 4.0, 8.0])) == ["contradicted"]
+    assert words(depths(1.0, 0.3)) == ["reproduced"] * 7
+    assert words(depths(0.2, 1.2, loss=2.3, width_power=0.5, gap=0.2)) == ["contradicted"] * 7
+    assert words(depths(1.0, 0.3, loss=np.nan))[-2] == "contradicted"  # diverged
+    assert words({name: data for name, data in depths(1.0, 0.3).items() if name == "train-equal-3"}) == []
+    everything = {MAIN: catapults(), "kernels": kernels()} | depths(1.0, 0.3)
+    assert all(v.paper is None for v in judge(everything))  # nothing published was at hand
 
 
 def test_settings_are_the_reconstructions():
-    names = [part.name for part in edge_of_chaos.parts()]
-    assert names == [MAIN, "equal-4", "growing-4", "equal-8", "growing-8", "equal-16", "growing-16"]
-    for part in edge_of_chaos.parts()[1:]:  # the claims read the first step
-        assert part.settings.get("record_every", 1) == 1
+    parts = edge_of_chaos.parts()
+    names = [part.name for part in parts]
+    assert names[:3] == [MAIN, "sharpening", "kernels"]
+    for what in ("step-equal", "step-growing", "train-equal", "train-growing"):
+        assert {f"{what}-{depth}" for depth in (4, 8, 16)} <= set(names)
+    assert names[-5:] == ["narrow-24", "deep-6", "deep-12", "deep-24", "deep-48"]
+    quick = edge_of_chaos.parts(quick=True)
+    for of in (parts, quick):  # at least three depths, and one of several widths
+        assert len([part for part in of if part.name.startswith("step-growing")]) == 3
+        assert len([part for part in of if len(part.settings.get("widths", ())) > 1 and "step" in part.name]) == 2
     standard, _, branches, flat = edge_of_chaos.presets(8, growing=False)
     assert standard.scales("hidden", 64, 64, layer=2).sgd_lr_mult == pytest.approx(edge_of_chaos.RATES["sp"] / 8)
     assert (branches.residual, flat.width_profile) == (0.5, 0.0)
@@ -82,26 +138,47 @@ def test_settings_are_the_reconstructions():
     assert grown.layer_widths(16, 3) == (16, 64, 144)
 
 
+def small(parts, name, **settings):
+    part = next(part for part in parts if part.name == name)
+    return part._replace(settings=part.settings | settings)
+
+
 def test_parts_run_and_are_drawn(tmp_path):
-    catapult, *rest = edge_of_chaos.parts(quick=True)
-    small = {"activations": ("tanh",), "width": 32, "factors": (1.0, 3.0), "seeds": 2, "steps": 12}
-    data = run_part(catapult._replace(settings=catapult.settings | small), "digits", out=tmp_path)
+    parts = edge_of_chaos.parts(quick=True)
+    few = {"activations": ("tanh",), "width": 32, "factors": (1.0, 3.0), "seeds": 2, "steps": 12}
+    data = run_part(small(parts, MAIN, **few), "digits", out=tmp_path)
     pictures = plots.save_all(data, tmp_path)
     assert [path.name for path in pictures] == ["catapults_constant.png", "catapults_following.png"]
     columns, rows = report.contents.format_catapults(data)
     assert len(rows) == 4
     assert all(len(row) == len(columns) for row in rows)
-    part = rest[1]
-    small = {"widths": (8,), "steps": 2, "seeds": 1}
-    study = run_part(part._replace(settings=part.settings | small), "digits", out=tmp_path)
-    assert study.preactivation_change.dims == ("parametrization", "width", "seed", "step", "layer")
-    assert (study.preactivation_change.sel(step=0) == 0).all()
-    assert (study.preactivation_change.sel(step=1) > 0).all()
-    paths = plots.save_depths(by_depth({part.name: study}), tmp_path)
-    assert [path.name for path in paths] == ["depths.png"]
+    few = {"parametrizations": edge_of_chaos.presets(2, growing=True)[1:], "widths": (8, 16), "seeds": 1}
+    step = small(parts, "step-growing-2", **few)
+    found = {step.name: run_part(step, "digits", out=tmp_path)}
+    change = found[step.name].preactivation_change
+    assert change.dims == ("parametrization", "width", "seed", "step", "layer")
+    assert (change.sel(step=0) == 0).all()
+    assert (change.sel(step=1) > 0).all()
+    found["train-growing-2"] = found[step.name].assign(test_error=found[step.name].train_loss)
+    rows = by_depth(found, "step"), by_depth(found, "train"), by_width(found)
+    assert list(rows[2]["nup_q2"]) == [8, 16]
+    paths = plots.save_depths(*rows, tmp_path)
+    assert [path.name for path in paths] == ["depths.png", "evolution.png"]
     page = report.write(data, tmp_path, [*pictures, *paths]).read_text()
     assert "Catapults and the edge of stability" in page
     assert "Lewkowycz" in page
+
+
+def test_tangent_kernels_are_dense_trainings(tmp_path):
+    one = {"parametrizations": ("mup",), "widths": (16,), "seeds": 1, "steps": 4, "record_every": 4}
+    part = small(edge_of_chaos.parts(quick=True), "kernels", **one, observe_inputs=16)
+    data, task = run_part(part, "digits"), task_of(part, "digits")
+    seen = {"ntk": ntk_change(MLP(16, 2, 1, mup(), "tanh"), task.x_train)}
+    settings = {"width": 16, "depth": 2, "learning_rate": 1.0, "num_steps": 4, "observers": seen}
+    run = dense.train(task, mup(), key=run_key(jax.random.key(0), 0, 16), **settings)
+    np.testing.assert_allclose(data.ntk_change.values.ravel(), run.observed["ntk"][::4], rtol=1e-4)
+    assert data.ntk_change[..., 1] > 0.01
+    assert "kernels.png" in [path.name for path in plots.save_all(data, tmp_path)]
 
 
 def test_command_says_what_it_does():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +17,31 @@ app = typer.Typer(help="Run a paper's experiment and judge its claims.", no_args
 @app.callback()
 def papers() -> None:
     """Run a paper's experiment and judge its claims; exit code 0 also where a claim is contradicted."""
+
+
+def _finish(
+    found: Mapping[str, Any],
+    verdicts: Sequence[Any],
+    out: Path | None,
+    more: Callable[[str, Path], list[Path]],
+    tables: Sequence[tuple[list[str], list[list[str]]]] = (),
+) -> None:
+    """Print verdicts and tables; with `out` write the verdicts, and every part's figures (`more` of it) and report."""
+    from mupjax import plots, report
+    from mupjax import verdicts as judged
+    from mupjax.reproduce.parts import folder_of
+
+    for table in (report.format_verdicts(verdicts), *tables):
+        if table[1]:
+            running.print_table(*table)
+    if out is None:
+        return
+    judged.write(verdicts, out)
+    for name, data in found.items():
+        folder = folder_of(name, out)
+        pictures = [*plots.save_all(data, folder), *more(name, folder)]
+        page = report.write(data, folder, pictures, verdicts if name == next(iter(found)) else ())
+        print(f"Report of {name}: {page}")
 
 
 @app.command("rich-features")
@@ -35,11 +62,10 @@ def rich_features(
     """
     names = None if parts == "all" else parsing.names(parts)
     running.prepare_jax(cache)
-    from mupjax import plots, report
-    from mupjax import verdicts as judged
+    from mupjax import plots
     from mupjax.reproduce import rich_features as study
     from mupjax.reproduce import tables
-    from mupjax.reproduce.parts import MAIN, WIDE, folder_of, papers_or_digits
+    from mupjax.reproduce.parts import MAIN, WIDE, papers_or_digits
     from mupjax.reproduce.reading import across_widths
 
     if dataset == "auto":
@@ -49,23 +75,15 @@ def rich_features(
     found, verdicts = study.reproduce(
         dataset, quick=quick, names=names, data_dir=data_dir, out=out, memory_gb=memory_gb, progress=True
     )
-    running.print_table(*report.format_verdicts(verdicts))
-    for table in (tables.side_by_side(found), tables.test_errors(found)):
-        if table[1]:
-            running.print_table(*table)
-    if out:
-        judged.write(verdicts, out)
-        for name, data in found.items():
-            folder = folder_of(name, out)
-            pictures = plots.save_all(data, folder)
-            if name == MAIN:
-                pictures += plots.save_layers(data, folder)
-            if name == WIDE and MAIN in found:
-                pictures += plots.save_layers(across_widths(found[MAIN], data), folder)
-            if name == "linearized" and "test" in found:
-                pictures.append(plots.save_three_lines(found["test"], data, folder))
-            page = report.write(data, folder, pictures, verdicts if name == next(iter(found)) else ())
-            print(f"Report of {name}: {page}")
+
+    def more(name: str, folder: Path) -> list[Path]:
+        if name == WIDE and MAIN in found:
+            return plots.save_layers(across_widths(found[MAIN], found[WIDE]), folder)
+        if name == "linearized" and "test" in found:
+            return [plots.save_three_lines(found["test"], found[name], folder)]
+        return plots.save_layers(found[MAIN], folder) if name == MAIN else []
+
+    _finish(found, verdicts, out, more, (tables.side_by_side(found), tables.test_errors(found)))
 
 
 @app.command("edge-of-chaos")
@@ -84,25 +102,21 @@ def edge_of_chaos(
     """
     names = None if parts == "all" else parsing.names(parts)
     running.prepare_jax(cache)
-    from mupjax import plots, report
-    from mupjax import verdicts as judged
+    from mupjax import plots
     from mupjax.reproduce import edge_of_chaos as study
-    from mupjax.reproduce.edge_claims import by_depth
-    from mupjax.reproduce.parts import MAIN, folder_of
+    from mupjax.reproduce.edge_reading import by_depth, by_width
+    from mupjax.reproduce.parts import MAIN
 
     found, verdicts = study.reproduce(
         dataset, quick=quick, names=names, data_dir=data_dir, out=out, memory_gb=memory_gb, progress=True
     )
-    running.print_table(*report.format_verdicts(verdicts))
-    if out:
-        judged.write(verdicts, out)
-        for name, data in found.items():
-            folder = folder_of(name, out)
-            pictures = plots.save_all(data, folder)
-            if name == MAIN:
-                pictures += plots.save_depths(by_depth(found), folder)
-            page = report.write(data, folder, pictures, verdicts if name == next(iter(found)) else ())
-            print(f"Report of {name}: {page}")
+
+    def more(name: str, folder: Path) -> list[Path]:
+        if name != MAIN:
+            return []
+        return plots.save_depths(by_depth(found, "step"), by_depth(found, "train"), by_width(found), folder)
+
+    _finish(found, verdicts, out, more)
 
 
 @app.command("integrable")
@@ -123,10 +137,9 @@ def integrable(
     """
     names = None if parts == "all" else parsing.names(parts)
     running.prepare_jax(cache)
-    from mupjax import plots, report
-    from mupjax import verdicts as judged
+    from mupjax import plots
     from mupjax.reproduce import integrable as study
-    from mupjax.reproduce.parts import MAIN, folder_of, papers_or_digits
+    from mupjax.reproduce.parts import MAIN, papers_or_digits
 
     if dataset == "auto":
         dataset, why = papers_or_digits(study.DATASETS, data_dir)
@@ -135,13 +148,4 @@ def integrable(
     found, verdicts = study.reproduce(
         dataset, quick=quick, names=names, data_dir=data_dir, out=out, memory_gb=memory_gb, progress=True
     )
-    running.print_table(*report.format_verdicts(verdicts))
-    if out:
-        judged.write(verdicts, out)
-        for name, data in found.items():
-            folder = folder_of(name, out)
-            pictures = plots.save_all(data, folder)
-            if name == MAIN:
-                pictures += plots.save_integrable(found, folder)
-            page = report.write(data, folder, pictures, verdicts if name == next(iter(found)) else ())
-            print(f"Report of {name}: {page}")
+    _finish(found, verdicts, out, lambda name, folder: plots.save_integrable(found, folder) if name == MAIN else [])

@@ -6,13 +6,15 @@ work without a display and off the main thread. In a notebook, hand in `figure=p
 """
 
 from mupjax.plots.catapults import catapults_figure as catapults_figure
-from mupjax.plots.catapults import depths_figure as depths_figure
 from mupjax.plots.comparison import UNRESOLVED as UNRESOLVED
 from mupjax.plots.comparison import against_width as against_width
 from mupjax.plots.comparison import gram_heatmaps as gram_heatmaps
 from mupjax.plots.comparison import loss_curves as loss_curves
 from mupjax.plots.coord_check import coordinate_check as coordinate_check
 from mupjax.plots.covariance import covariance_preservation as covariance_preservation
+from mupjax.plots.depths import depths_figure as depths_figure
+from mupjax.plots.depths import evolution_figure as evolution_figure
+from mupjax.plots.depths import kernels_figure as kernels_figure
 from mupjax.plots.gallery import DPI as DPI
 from mupjax.plots.gallery import draw_all as draw_all
 from mupjax.plots.gallery import kind_of as kind_of

@@ -1,13 +1,12 @@
-"""Figures of the edge of stability: loss, rate times sharpness and cosines over time; changes and errors over depth."""
+"""The figure of the edge of stability: loss, rate times sharpness and cosines over time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from mupjax.plots.style import COLOURS, LINES, MARKERS, new_figure, plain_text, shade
+from mupjax.plots.style import LINES, new_figure, plain_text, shade
 
 _ROWS = (
     ("train_loss", "training loss"),
@@ -53,37 +52,4 @@ def catapults_figure(dataset: Any, schedule: str, *, figure: Any = None) -> Any:
     for ax, (_, words) in zip(axes[:, 0], _ROWS, strict=True):
         ax.set_ylabel(words)
     axes[1, -1].legend(title="rate x initial sharpness", fontsize="small", title_fontsize="small", ncols=2)
-    return axes
-
-
-def depths_figure(rows: Mapping[str, Mapping[int, Any]], *, figure: Any = None) -> Any:
-    """Draw the first step's change of the last layer, and the test error, against the depth.
-
-    Args:
-      rows: {parametrization: {depth: a training study of it}}.
-      figure: where to draw; by default a new one.
-
-    Returns:
-      The two Axes.
-    """
-    figure = new_figure(9.4, 3.8) if figure is None else figure
-    axes = figure.subplots(1, 2)
-    for number, (name, of) in enumerate(rows.items()):
-        style = {"color": COLOURS[number % 6], "marker": MARKERS[number % 6], "linestyle": LINES[number % 6]}
-        changes = [data["preactivation_change"].sel(step=1).isel(layer=-1).values for data in of.values()]
-        errors = [data["test_error"].values for data in of.values()]
-        for ax, values in zip(axes, (changes, errors), strict=True):
-            mean = np.array([np.mean(one) for one in values])
-            bars = np.array([[np.mean(one) - np.min(one), np.max(one) - np.mean(one)] for one in values]).T
-            ax.errorbar(list(of), mean, bars, label=plain_text(name), capsize=3, **style)
-    words = ("relative change of the last\nhidden layer in the first step", "test error")
-    for ax, label in zip(axes, words, strict=True):
-        ax.set(xscale="log", xlabel="depth (hidden layers)", ylabel=label)
-        ticks = sorted({depth for of in rows.values() for depth in of})
-        ax.set_xticks(ticks, [f"{depth}" for depth in ticks])
-        ax.set_xticks([], minor=True)
-        ax.grid(color="0.92")
-    axes[0].set_yscale("log")
-    axes[0].legend(fontsize="small")
-    axes[1].set_ylim(bottom=0)
     return axes

@@ -10,10 +10,11 @@ from typing import Any
 
 from mupjax.covariance_study import cases
 from mupjax.files import write_whole
-from mupjax.plots.catapults import catapults_figure, depths_figure
+from mupjax.plots.catapults import catapults_figure
 from mupjax.plots.comparison import gram_heatmaps, loss_curves, metric_figure
 from mupjax.plots.coord_check import coordinate_check
 from mupjax.plots.covariance import covariance_preservation
+from mupjax.plots.depths import Rows, depths_figure, evolution_figure, kernels_figure
 from mupjax.plots.layers import layers_figure
 from mupjax.plots.style import finite_widths
 from mupjax.plots.sweep import learning_rates
@@ -89,9 +90,12 @@ def save_integrable(found: Mapping[str, Any], out: str | os.PathLike[str]) -> li
     return _save(figures, out)
 
 
-def save_depths(rows: Mapping[str, Mapping[int, Any]], out: str | os.PathLike[str]) -> list[Path]:
-    """Write the figure of changes and test errors over depth to the directory `out`; nothing without rows."""
-    return _save({"depths.png": depths_figure(rows).flat[0].figure}, out) if rows else []
+def save_depths(steps: Rows, trained: Rows, widths: Rows, out: str | os.PathLike[str]) -> list[Path]:
+    """Write the figures of changes and test errors over depth to the directory `out`: those whose rows are there."""
+    figures = {"depths.png": depths_figure(steps, trained).flat[0].figure} if steps and trained else {}
+    if steps:
+        figures["evolution.png"] = evolution_figure(steps, trained, widths).flat[0].figure
+    return _save(figures, out)
 
 
 def _title(name: str) -> str:
@@ -133,6 +137,8 @@ def _training(dataset: Any) -> dict[str, Any]:
         figures["contributions.png"] = contributions_figure(dataset).flat[0].figure
     if "predictions" in dataset and dataset.sizes["input_dim"] == 1:
         figures["functions.png"] = functions_figure(dataset).flat[0].figure
+    if "ntk_change" in dataset:
+        figures["kernels.png"] = kernels_figure(dataset).figure
     return figures
 
 

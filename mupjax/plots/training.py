@@ -37,11 +37,11 @@ def batch_losses(panels: Mapping[str, Any], *, columns: int = 4, figure: Any = N
                 if len(one) > 1:
                     low, high = (reduce(np.where(np.isnan(one), fill, one), axis=0) for reduce, fill in _RANGE)
                     ax.fill_between(data["step"].values, low, high, color=colour, alpha=0.2, linewidth=0)
-        ax.axhline(np.log(data.attrs["num_classes"]), color="0.6", linewidth=0.8, zorder=1)
-        ax.set(title=title, xlabel="step (updates)", ylabel="loss of a batch (nats)")
-        top = 1.6 * np.log(data.attrs["num_classes"])  # a diverged run leaves the picture
+        ax.set(title=title, xlabel="step (updates)", ylabel="loss of a batch")
         if data.attrs["num_classes"] > 1:
-            ax.set_ylim(0, top)
+            guessing = np.log(data.attrs["num_classes"])
+            ax.axhline(guessing, color="0.6", linewidth=0.8, zorder=1)
+            ax.set(ylim=(0, 1.6 * guessing), ylabel="loss of a batch (nats)")  # a diverged run leaves the picture
         ax.legend(fontsize="small")
         ax.grid(color="0.92")
     return axes

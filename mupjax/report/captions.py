@@ -108,9 +108,11 @@ FIGURES = {
         "Before and after training, one line a seed. Four hidden layers under IP stay where they start.",
     ),
     "catapults_constant.png": (
-        "Constant rates below, in and above the catapult window",
-        "Medians over the seeds that did not diverge. Between 2 and about 4 the loss grows, then falls, and rate times "
-        "sharpness comes to rest below 2 (Lewkowycz et al. 2020, arXiv:2003.02218).",
+        "Constant rates",
+        "Medians over the seeds that did not diverge; the grey line is the edge of stability. Between 2 and about 4 "
+        "the loss grows, then falls, and rate times sharpness comes to rest below 2 (Lewkowycz et al. 2020, "
+        "arXiv:2003.02218). Below, sharpness may rise to the edge and hover there (Cohen et al. 2021, "
+        "arXiv:2103.00065).",
     ),
     "catapults_following.png": (
         "Rates that follow the sharpness",
@@ -119,8 +121,19 @@ FIGURES = {
     ),
     "depths.png": (
         "Depth",
-        "Left: how much the first step moves the last hidden layer. Right: test error after the last step. Means over "
+        "Left: how much a small first step moves the last hidden layer. Right: test error after training. Means over "
         "seeds, bars from the smallest to the largest; nup is a reconstruction (Terjek 2025, arXiv:2502.13110).",
+    ),
+    "evolution.png": (
+        "What a step moves, layer by layer",
+        "Means over seeds. Above: a small first step, at a tenth of the rates of training, at each depth. Middle: the "
+        "mean over the steps of training. Below: a small first step at each width of the first layer; where lines "
+        "coincide, nothing depends on the width. nup is a reconstruction (Terjek 2025, arXiv:2502.13110).",
+    ),
+    "kernels.png": (
+        "How far tangent kernels move",
+        "Distance from the start over the size at the start after the last step, means over seeds, bars from the "
+        "smallest to the largest. Under NTP it vanishes with the width (Dyer &amp; Gur-Ari 2020, arXiv:1909.11304).",
     ),
     "feature_change_layers.png": ("Feature change, every layer", _LAYERS),
     "diversity_layers.png": ("Feature diversity, every layer", _LAYERS),

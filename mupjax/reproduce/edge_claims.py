@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mupjax.catapults import detect_catapults
+from mupjax.reproduce.edge_reading import by_depth, by_width, deep_changes, first_changes
 from mupjax.reproduce.parts import MAIN
 from mupjax.verdicts import Verdict, fit_slope, settle
 
@@ -19,6 +20,8 @@ WINDOW, BELOW = (2.5, 3.0, 3.5), (1.0, 1.5)
 JUDGED = ("linear", "tanh")
 FOLLOWED = 3.0
 LEARNS = 0.5  # of the loss at the start
+POWERS = {"sp": 0.5, "mup": 0.0, "residual": 0.0, "nup_q0": 0.0, "nup_q1": 0.0, "nup_q2": 0.0}  # of the width
+NEAR = 0.15  # to a power of the width
 
 
 def judge(found: Mapping[str, Any]) -> list[Verdict]:
@@ -28,24 +31,11 @@ def judge(found: Mapping[str, Any]) -> list[Verdict]:
         for activation in JUDGED:
             verdicts += _window(found[MAIN], activation)
         verdicts += _schedule(found[MAIN])
-    return verdicts + _depths(found)
-
-
-def by_depth(found: Mapping[str, Any]) -> dict[str, dict[int, Any]]:
-    """Return {parametrization: {depth: its Dataset}} of the parts over depths, depths ascending."""
-    rows: dict[str, dict[int, Any]] = {}
-    for name, data in found.items():
-        kind, _, depth = name.partition("-")
-        if kind in ("equal", "growing"):
-            for preset in map(str, data["parametrization"].values):
-                rows.setdefault(preset, {})[int(depth)] = data.sel(parametrization=preset).isel(width=0)
-    return {preset: dict(sorted(of.items())) for preset, of in rows.items()}
-
-
-def first_changes(of: Mapping[int, Any]) -> np.ndarray:
-    """Return [depths, seeds], how much the first step moved the last hidden layer, relative."""
-    rows = [data["preactivation_change"].sel(step=1).isel(layer=-1).values for data in of.values()]
-    return np.stack(rows).astype(float)
+    if "sharpening" in found:
+        verdicts += _sharpening(found["sharpening"])
+    if "kernels" in found:
+        verdicts += _kernels(found["kernels"])
+    return verdicts + _steps(found) + _deep(found) + _trained(found)
 
 
 def _window(data: Any, activation: str) -> list[Verdict]:
@@ -78,9 +68,43 @@ def _schedule(data: Any) -> list[Verdict]:
     return verdicts
 
 
-def _depths(found: Mapping[str, Any]) -> list[Verdict]:
+def _sharpening(data: Any) -> list[Verdict]:
+    """Cohen et al. 2021 (arXiv:2103.00065): under full-batch descent it rises to 2 / rate and stays about it."""
+    run = data.isel(activation=0, schedule=0).transpose("factor", "seed", "observe_step", "step")
+    edge = (run["rate"] * run["sharpness"]).values.astype(float)
+    late = np.median(edge[..., edge.shape[-1] // 2 :], axis=-1)
+    fell = run["train_loss"].values[..., -1] < 0.1 * run["train_loss"].values[..., 0]
+    share = float(np.mean((edge[..., 0] < 1) & (abs(late - 2) < 0.2) & fell))
+    claim = "tanh, rates that start below 1 over the sharpness: share of runs whose rate times sharpness ends about 2"
+    word = settle(share == 1, share < 0.5)
+    return [Verdict(claim, None, share, None, late.size, "1, in 1.8 to 2.2 on the median", word)]
+
+
+def _kernels(data: Any) -> list[Verdict]:
     verdicts = []
-    rows = by_depth(found)
+    for name in ("ntp", "mup"):
+        change = data["ntk_change"].sel(parametrization=name).isel(step=-1).transpose("width", "seed").values
+        power = fit_slope(data["width"].values, change.astype(float))
+        low, high = power.slope - power.half_width, power.slope + power.half_width
+        claim = f"{name}: relative change of the tangent kernel in training: power of the width"
+        if name == "ntp":
+            bound, word = "<= -0.5 with its 95 % interval", settle(high <= -0.5, low > -0.5)
+        else:
+            bound, word = _near(power, 0.0)
+        verdicts.append(Verdict(claim, None, power.slope, power.stderr, change.shape[1], bound, word))
+    return verdicts
+
+
+def _near(power: Any, wanted: float) -> tuple[str, Any]:
+    off = abs(power.slope - wanted)
+    word = settle(off + power.half_width < NEAR, off - power.half_width > NEAR)
+    return f"{wanted:g} +- {NEAR:g} with its 95 % interval", word
+
+
+def _steps(found: Mapping[str, Any]) -> list[Verdict]:
+    """A small first step: what it does to the last hidden layer, over depth and over width."""
+    verdicts = []
+    rows = by_depth(found, "step")
     for preset in ("nup_q0", "nup_q2"):
         of = rows.get(preset, {})
         if len(of) < 3:
@@ -88,17 +112,54 @@ def _depths(found: Mapping[str, Any]) -> list[Verdict]:
         changes = first_changes(of)
         power = fit_slope(np.array(list(of), float), changes)
         low, high = power.slope - power.half_width, power.slope + power.half_width
-        claim = f"{preset}: relative change of the last layer in one step: power of the depth"
+        claim = f"{preset}: relative change of the last layer in one small step: power of the depth"
         if preset == "nup_q2":
             bound, word = "< 0.7 with its 95 % interval", settle(high < 0.7, low > 0.7)
         else:
             bound, word = "> 0.7 with its 95 % interval", settle(low > 0.7, high < 0.7)
         verdicts.append(Verdict(claim, None, power.slope, power.stderr, changes.shape[1], bound, word))
-    if of := rows.get("nup_q2"):
-        deepest = of[max(of)]
-        ratio = deepest["train_loss"].values.astype(float) / np.log(int(deepest.attrs["num_classes"]))
-        claim = f"nup_q2: the deepest network, {max(of)} hidden layers, trains: its loss over that of equal outputs"
+    for preset, of in by_width(found).items():
+        changes = first_changes(of)
+        power = fit_slope(np.array(list(of), float), changes)
+        claim = f"{preset}: relative change of the last layer in one small step: power of the width"
+        bound, word = _near(power, POWERS[preset])
+        verdicts.append(Verdict(claim, None, power.slope, power.stderr, changes.shape[1], bound, word))
+    return verdicts
+
+
+def _deep(found: Mapping[str, Any]) -> list[Verdict]:
+    depths, changes = deep_changes(found)
+    if len(depths) < 3:
+        return []
+    before, last = changes[-2] - changes[-3], changes[-1] - changes[-2]  # depths share keys: seed by seed
+    ratio = float(last.mean() / before.mean())
+    error = float(np.std(last - ratio * before, ddof=1) / abs(before.mean()) / len(last) ** 0.5)
+    what = ", ".join(f"{depth:g}" for depth in depths[-3:])
+    claim = f"nup_q2, depths {what}: what the last doubling adds to the last layer's change, over what the one before"
+    word = settle(ratio + 2 * error < 1.5, ratio - 2 * error > 1.5)
+    bound = "< 1.5 by 2 standard errors; 1 for a logarithm, 2 for a line"
+    return [Verdict(claim, None, float(ratio), error, changes.shape[1], bound, word)]
+
+
+def _trained(found: Mapping[str, Any]) -> list[Verdict]:
+    verdicts = []
+    rows = by_depth(found, "train")
+    deepest = {max(of): of[max(of)] for name, of in rows.items() if name == "nup_q2"}
+    if "narrow-24" in found:
+        deepest[24] = found["narrow-24"].isel(parametrization=0, width=0)
+    for depth, data in deepest.items():
+        ratio = data["train_loss"].values.astype(float) / np.log(int(data.attrs["num_classes"]))
+        ratio = np.where(np.isfinite(ratio), ratio, np.inf)
+        claim = f"nup_q2, {depth} hidden layers, trains: its loss over that of equal outputs"
         word = settle(bool(np.all(ratio < LEARNS)), bool(np.all(ratio > 0.95)))
         bound = f"< {LEARNS:g}, every seed"
         verdicts.append(Verdict(claim, None, float(ratio.max()), None, ratio.size, bound, word))
+    if {"nup_q2", "mup"} <= set(rows) and max(rows["mup"]) == max(rows["nup_q2"]):
+        depth = max(rows["mup"])
+        ours, other = (rows[name][depth]["test_error"].values.astype(float) for name in ("nup_q2", "mup"))
+        difference = ours - np.where(np.isfinite(other), other, 1.0)
+        claim = f"{depth} hidden layers: test error of nup_q2 less that of mup"
+        word = settle(bool(np.all(difference < 0)), bool(np.all(difference > 0)))
+        mean = float(np.mean(difference))
+        verdicts.append(Verdict(claim, None, mean, None, difference.size, "< 0, every seed", word))
     return verdicts

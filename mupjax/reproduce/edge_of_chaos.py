@@ -21,7 +21,8 @@ from mupjax.verdicts import Verdict
 
 GAIN = gain(0.5, 0.5)  # of a ReLU
 FACTORS = (1.0, 1.5, 2.5, 3.0, 3.5, 4.5)
-RATES = {"sp": 0.2, "mup": 0.1, "residual": 0.1, "nup": 0.03}
+RATES = {"sp": 0.8, "mup": 0.8, "residual": 0.8, "nup": 0.24}  # at which 4 hidden layers train well
+SMALL = 0.1  # of these rates: a first step in which what layers add hardly meets
 
 
 def presets(depth: int, growing: bool) -> tuple[Parametrization, ...]:
@@ -49,27 +50,73 @@ def presets(depth: int, growing: bool) -> tuple[Parametrization, ...]:
 
 
 def parts(quick: bool = False) -> list[Part]:
-    """Return the study's parts: catapults, and depths with widths that do not grow, and that do.
+    """Return the study's parts: catapults, sharpening, kernels; depths, with widths that do not grow, and that do.
+
+    The small steps are for one input: what a layer adds is then the same at every depth, not only bounded.
 
     Example:
-      >>> [part.name for part in parts(quick=True)][:3]
-      ['main', 'equal-3', 'growing-3']
+      >>> [part.name for part in parts(quick=True)][:5]
+      ['main', 'sharpening', 'kernels', 'step-equal-2', 'train-equal-2']
     """
-    catapults: dict[str, Any] = {"activations": ("linear", "tanh", "relu"), "width": 512, "factors": FACTORS}
-    catapults |= {"seeds": 3 if quick else 10, "steps": 80 if quick else 200, "record_every": 4}
-    four = {"classes": (0, 1), "train_size": 4, "test_size": None}
-    found = [Part(MAIN, "rates below, in and above the catapult window", four, catapults, kind="catapults")]
+    found = [*_edge(quick), _kernels(quick)]
+    one = {"num_train": 1, "dim": 64, "out_dim": 10}
     images = {"classes": None, "train_size": 600 if quick else 1200, "test_size": 300, "loss": "cross_entropy"}
-    for depth in (3, 6, 12) if quick else (4, 8, 16):
+    depths = (2, 4, 8) if quick else (4, 8, 16)
+    common: dict[str, Any] = {"activation": "relu", "observe": ("preactivations",), "observe_inputs": 60}
+    trained = {"learning_rate": 1.0, "seeds": 2 if quick else 4, "steps": 60 if quick else 200, "batch_size": 60}
+    first = {"learning_rate": SMALL, "seeds": 12 if quick else 24, "steps": 1, "batch_size": 1}
+    several = depths[0 if quick else 1]  # the depth of several widths
+    for depth in depths:
         for growing in (False, True):
-            settings: dict[str, Any] = {"depth": depth, "activation": "relu", "learning_rate": 1.0, "batch_size": 60}
-            settings |= {"widths": (16,) if growing else (64,), "seeds": 2 if quick else 4}
-            settings |= {"parametrizations": presets(depth, growing), "steps": 30 if quick else 200}
-            settings |= {"observe": ("preactivations",), "observe_inputs": 60}
-            name = f"{'growing' if growing else 'equal'}-{depth}"
-            title = f"{depth} hidden layers, widths that {'grow with depth' if growing else 'are equal'}"
-            found.append(Part(name, title, images, settings, kind="training"))
+            kind = "growing" if growing else "equal"
+            words = f"{depth} hidden layers, widths that {'grow with depth' if growing else 'are equal'}"
+            base = 16 if growing else 64
+            own = common | {"depth": depth, "parametrizations": presets(depth, growing)}
+            step = own | first | {"widths": (base, 4 * base) if depth == several else (base,)}
+            found.append(
+                Part(f"step-{kind}-{depth}", f"{words}: one small step", one, step, kind="training", dataset="noise")
+            )
+            if not quick or depth != depths[1]:
+                settings = own | trained | {"widths": (base,)}
+                found.append(Part(f"train-{kind}-{depth}", f"{words}: training", images, settings, kind="training"))
+    if not quick:
+        grown = presets(24, growing=True)[1]
+        own = common | trained | {"depth": 24, "parametrizations": (grown,), "widths": (4,)}
+        found.append(Part("narrow-24", "24 hidden layers of 4 k^2 units: training", images, own, kind="training"))
+        found += [_deep(depth, one) for depth in (6, 12, 24, 48)]
     return found
+
+
+def _edge(quick: bool) -> list[Part]:
+    """Full-batch gradient descent at multiples of the inverse sharpness: catapults, and progressive sharpening."""
+    four = {"classes": (0, 1), "train_size": 4, "test_size": None}
+    catapults: dict[str, Any] = {"activations": ("linear", "tanh", "relu")[: 2 if quick else 3], "width": 512}
+    catapults |= {"factors": FACTORS, "seeds": 3 if quick else 10, "steps": 80 if quick else 200, "record_every": 4}
+    slow: dict[str, Any] = {"activations": ("tanh",), "width": 64, "depth": 3, "factors": (0.4, 0.6, 0.8)}
+    slow |= {"schedules": ("constant",), "seeds": 3 if quick else 10, "steps": 1500, "record_every": 15}
+    words = "rates below the edge of stability, and a sharpness that grows"
+    return [
+        Part(MAIN, "rates below, in and above the catapult window", four, catapults, kind="catapults"),
+        Part("sharpening", words, {"num_train": 24, "dim": 4}, slow, kind="catapults", dataset="noise"),
+    ]
+
+
+def _kernels(quick: bool) -> Part:
+    """How far tangent kernels move at each width; full batch."""
+    two = {"classes": (0, 1), "train_size": 16, "test_size": None}
+    settings: dict[str, Any] = {"parametrizations": ("ntp", "mup"), "depth": 2, "activation": "tanh", "batch_size": 16}
+    settings |= {"widths": (64, 512) if quick else (64, 256, 1024), "seeds": 10, "learning_rate": 1.0, "steps": 20}
+    settings |= {"observe": ("ntk",), "observe_inputs": 8, "record_every": 20}
+    return Part("kernels", "how far tangent kernels move at each width", two, settings, kind="training")
+
+
+def _deep(depth: int, one: dict[str, Any]) -> Part:
+    """The small first step where widths grow to tens of thousands: without matrices."""
+    settings: dict[str, Any] = {"parametrizations": (presets(depth, growing=True)[1],), "depth": depth, "steps": 1}
+    settings |= {"widths": (16,), "matrix_free_from": 1, "activation": "relu", "learning_rate": SMALL, "seeds": 8}
+    return Part(
+        f"deep-{depth}", f"{depth} hidden layers of 16 k^2 units: one small step", one, settings, dataset="noise"
+    )
 
 
 def reproduce(

@@ -27,7 +27,7 @@ class Part(NamedTuple):
 
     name: also its folder's. title: in words. data: what `datasets.load` is given. settings: what `compare` is given, or
     another function of KINDS. change: what is done to the second training input, a name in CHANGES. dataset: where it
-    is another than the study's; 'line' is a function of one variable (`line`).
+    is another than the study's; 'line' and 'noise' are made here.
     """
 
     name: str
@@ -153,8 +153,8 @@ def folder_of(name: str, out: str | os.PathLike[str]) -> Path:
 
 def task_of(part: Part, dataset: str, data_dir: str | os.PathLike[str] | None = None) -> Task:
     """Return the part's task, its second training input changed."""
-    if part.dataset == "line":
-        return line(**part.data)
+    if part.dataset in MADE:
+        return MADE[part.dataset](**part.data)
     task = datasets.load(part.dataset or dataset, data_dir=data_dir, **part.data)
     if part.change == "none":
         return task
@@ -174,6 +174,21 @@ def line(num_train: int, num_test: int) -> Task:
     grid = np.linspace(-3, 3, num_test)[:, None]
     target = [np.sin(2 * points) + points / 2 for points in (x, grid)]
     return Task(x, target[0], grid, target[1])
+
+
+def noise(num_train: int, dim: int, out_dim: int = 1, seed: int = 0) -> Task:
+    """Return a task that can only be learned by heart: Gaussian inputs, targets of random signs.
+
+    Example:
+      >>> noise(num_train=24, dim=4)
+      Task(train=24, test=0, input_dim=4, out_dim=1, loss='mse')
+    """
+    random = np.random.default_rng(seed)
+    x = random.standard_normal((num_train, dim))
+    return Task(x, random.choice([-1.0, 1.0], (num_train, out_dim)))
+
+
+MADE: dict[str, Callable[..., Task]] = {"line": line, "noise": noise}
 
 
 def _targets(task: Task) -> Any:

@@ -1,0 +1,154 @@
+"""What the edge of chaos costs: `make bench-edge` prints goals and appends RESULTS.md.
+
+The quick study and the notebook run as whole commands, nothing compiled before. A measurement of the sharpness is timed
+beside its bare Hessian-vector products, the machine's own limit, and beside SciPy's `eigsh` (ARPACK), given the
+same jitted product and the same accuracy. Training is timed beside plain SGD in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import goals
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from scipy.sparse.linalg import LinearOperator, eigsh
+from timing import NOTEBOOKS, command, notebook, seconds
+
+from mupjax import curvature, datasets
+from mupjax.activations import gain
+from mupjax.dynamics import dense, matrix_free
+from mupjax.network import MLP, nn
+from mupjax.parametrization import mup, nup
+from mupjax.trajectory import TrajectorySpec
+
+WIDTH, DEPTH, PRODUCTS, STEPS = 512, 4, 24, 30
+SPEC = TrajectorySpec(steps=(-1,), grams=(), eval_inputs=())
+NETWORK: dict[str, Any] = {"width": WIDTH, "depth": DEPTH, "activation": "tanh"}
+TASK = datasets.load("digits", classes=None, train_size=512, test_size=None)
+
+
+def spectrum() -> tuple[float, float, float, float, float]:
+    """Seconds of one gradient, of the products alone, of the sharpness, of eigsh; relative difference of the two."""
+    model = MLP(out_dim=TASK.out_dim, parametrization=mup(), **NETWORK)
+    params = nn.meta.unbox(model.init(jax.random.key(0), TASK.x_train))["params"]
+    flat, unravel = ravel_pytree(params)
+
+    def loss(w: Any) -> jax.Array:
+        outputs: Any = model.apply({"params": unravel(w)}, TASK.x_train)
+        return 0.5 * jnp.mean(jnp.sum((outputs - TASK.y_train) ** 2, axis=-1))
+
+    gradient, start = jax.jit(jax.grad(loss)), jax.random.normal(jax.random.key(1), flat.shape)
+    product = jax.jit(lambda v: jax.jvp(jax.grad(loss), (flat,), (v,))[1])
+
+    @jax.jit
+    def products(v: jax.Array) -> jax.Array:
+        return jax.lax.scan(lambda u, _: (product(u / jnp.linalg.norm(u)), None), v, length=PRODUCTS)[0]
+
+    ours = jax.jit(lambda w: curvature.hessian_eigenvalues(loss, w, num_products=PRODUCTS).values[0])
+    operator = LinearOperator((flat.size,) * 2, matvec=lambda v: np.asarray(product(jnp.asarray(v))), dtype=np.float32)
+    found, v_0 = float(ours(flat)), np.asarray(start)
+
+    def arpack() -> Any:
+        return eigsh(operator, k=1, which="LA", v0=v_0, tol=1e-4, return_eigenvectors=False)
+
+    other = float(arpack()[0])
+    times = (seconds(call) for call in (lambda: gradient(flat), lambda: products(start), lambda: ours(flat)))
+    return *times, seconds(arpack, 3), abs(found - other) / abs(other)
+
+
+def training() -> dict[str, float]:
+    """Seconds of STEPS full-batch steps of plain SGD, and of what the edge of chaos adds."""
+    model = MLP(out_dim=TASK.out_dim, parametrization=mup(), **NETWORK)
+    common: dict[str, Any] = NETWORK | {"num_steps": STEPS, "key": jax.random.key(0), "spec": SPEC}
+
+    def run(preset: Any, rate: float, **settings: Any) -> float:
+        return seconds(lambda: dense.train(TASK, preset, learning_rate=rate, **common, **settings), 3)
+
+    sharpness = curvature.sharpness(model, TASK, num_products=PRODUCTS)
+    return {
+        "plain": run(mup(), 0.1),
+        "normalized": run(nup(q=0, gain=gain(0.5, 0.5)), 0.1),
+        "cosines": run(mup(), 0.1, observers={"seen": curvature.update_cosines()}),
+        "following": run(mup(), 1.0, optimizer=curvature.sharpness_sgd(every=10)),
+        "observed": run(mup(), 0.1, observers={"seen": dense.Observer(sharpness, 10)}),
+    }
+
+
+def runs() -> tuple[float, float]:
+    """Seconds of 16 small networks whose sharpness is observed at every fifth step: one by one, and under vmap."""
+    task = datasets.load("digits", classes=(0, 1), train_size=16, test_size=None)
+    small: dict[str, Any] = {"width": 64, "depth": 2, "activation": "tanh"}
+    model = MLP(out_dim=1, parametrization=mup(), **small)
+    seen = {"seen": dense.Observer(curvature.sharpness(model, task), 5)}
+
+    def one(key: jax.Array) -> Any:
+        run = dense.train(task, mup(), learning_rate=0.1, num_steps=50, key=key, spec=SPEC, observers=seen, **small)
+        return run.observed
+
+    keys = jax.random.split(jax.random.key(0), 16)
+    single, together = jax.jit(one), jax.jit(jax.vmap(one))
+    return seconds(lambda: [single(key) for key in keys], 3), seconds(lambda: together(keys), 3)
+
+
+def deep(depth: int, m: int) -> tuple[float, float]:
+    """Seconds of two normalized steps without matrices, compiled, and GiB of the dense network's kernels."""
+    task = datasets.load("digits", classes=None, train_size=32, test_size=None, loss="cross_entropy")
+    preset = nup(gain=gain(0.5, 0.5))
+    widths = preset.layer_widths(m, depth)
+    size = sum(a * b for a, b in zip((64, *widths), (*widths, 10), strict=True)) * 4 / 2**30
+    settings: dict[str, Any] = {"width": m, "depth": depth, "activation": "relu", "learning_rate": 0.02}
+    settings |= {"num_steps": 2, "key": jax.random.key(0)}
+    return seconds(lambda: matrix_free.train(task, preset, **settings), 1), size
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--no-keep", action="store_true", help="print only; RESULTS.md stays as it is")
+    keep = not parser.parse_args().no_keep
+    lines, met = [goals.machine(), goals.versions("jax", "jaxlib", "matfree", "scipy", "nbclient"), ""], []
+    gradient, bare, ours, arpack, apart = spectrum()
+    lines.append(
+        f"width {WIDTH}, {DEPTH} hidden layers, 512 inputs: a gradient {1e3 * gradient:.0f} ms, {PRODUCTS} bare "
+        f"products {1e3 * bare:.0f} ms, sharpness {1e3 * ours:.0f} ms, SciPy's eigsh {1e3 * arpack:.0f} ms"
+    )
+    met.append(goals.at_most("sharpness: times its bare products", 1.5, ours / bare))
+    met.append(goals.at_most("sharpness: times SciPy's eigsh of the same product, tol=1e-4", 1.0, ours / arpack))
+    met.append(goals.at_most("sharpness: relative difference from eigsh's", 1e-3, apart, ".1g"))
+    times = training()
+    lines.append(f"{STEPS} full-batch steps: " + ", ".join(f"{name} {1e3 * t:.0f} ms" for name, t in times.items()))
+    extra = (times["following"] - times["plain"]) / (STEPS / 10)
+    for name, bound in (("normalized", 1.3), ("cosines", 1.3)):
+        met.append(goals.at_most(f"{name} updates: times plain SGD", bound, times[name] / times["plain"]))
+    met.append(goals.at_most("rates that follow: a measurement over 16 bare products", 1.7, extra / (bare * 16 / 24)))
+    extra = (times["observed"] - times["plain"]) / (STEPS / 10 + 1)
+    met.append(goals.at_most("sharpness as an observer: a measurement over its bare products", 1.7, extra / bare))
+    alone, together = runs()
+    lines.append(f"16 networks of width 64 with sharpness: one by one {alone:.2f} s, under vmap {together:.2f} s")
+    met.append(goals.at_most("sharpness under vmap: times one by one", 1.0, together / alone))
+    took, size = deep(32, 64)
+    lines.append(
+        f"nup, q = 2, 32 hidden layers of 64 k^2 units: two steps {took:.1f} s without {size:.0f} GiB of kernels"
+    )
+    met.append(goals.at_most("two normalized steps without matrices, 32 layers, widest 65,536: s", 30, took, ".1f"))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        study = [sys.executable, "-m", "mupjax.cli", "reproduce", "edge-of-chaos", "--quick", "--no-cache"]
+        met.append(
+            goals.at_most("quick study: s", 180, command([*study, "--out", str(folder / "study")], folder), ".0f")
+        )
+        path = next(path for path in NOTEBOOKS if "edge" in path.stem)
+        for smoke, bound in ((True, 30), (False, 120)):
+            what = f"notebook {path.stem}{', small settings' if smoke else ''}: s"
+            met.append(goals.at_most(what, bound, notebook(path, folder, smoke), ".0f"))
+    goals.report("Edge of chaos (`make bench-edge`)", lines, met, keep=keep)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""What the studies of papers share: their folder, and the record of verdicts that is kept beside this file."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mupjax.results import versions
+from mupjax.verdicts import Verdict
+
+HERE = Path(__file__).parent
+
+
+def folder(word: str) -> Path:
+    """Return where a study keeps its parts, so that it goes on where it stopped."""
+    return HERE.parent / "results" / f"study-{word}"
+
+
+def record(
+    word: str, dataset: str, found: Mapping[str, Any], verdicts: Sequence[Verdict], parts: Sequence[Any], **more: Any
+) -> None:
+    """Print goals, figures and cost, and write study_<word>_verdicts.json with command, date and versions.
+
+    Args:
+      word: of the study: `make study-<word>`.
+      dataset: whose images.
+      found: {part: Dataset}.
+      verdicts: on the claims.
+      parts: all that there are.
+      more: what else to write, as JSON.
+    """
+    for verdict in verdicts:
+        error = "" if verdict.stderr is None else f" +- {verdict.stderr:.2g}"
+        print(f"goal: {verdict.claim}: {verdict.bound} | figure: {verdict.ours:.3g}{error} | {verdict.verdict}")
+    seconds = {name: int(data.attrs["seconds"]) for name, data in found.items()}
+    missing = [part.name for part in parts if part.name not in found]
+    print(f"cost: {sum(seconds.values())} s on {len(os.sched_getaffinity(0))} cores, {seconds}")
+    if missing:
+        print(f"not run yet: {', '.join(missing)}")
+    about = {"command": f"make study-{word}", "date": datetime.date.today().isoformat(), "dataset": dataset}
+    about |= {"versions": versions(), "verdicts": [_plain(verdict) for verdict in verdicts]}
+    text = json.dumps(about | more | {"seconds": seconds, "not_run": missing}, indent=1)
+    (HERE / f"study_{word}_verdicts.json").write_text(text + "\n")
+
+
+def _plain(verdict: Verdict) -> dict[str, Any]:
+    return verdict._asdict() | {"ours": verdict.ours if math.isfinite(verdict.ours) else None}

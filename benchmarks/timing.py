@@ -1,0 +1,46 @@
+"""Wall-clock seconds of calls, whole commands and notebooks."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+KERNEL = """
+import sys, nbformat
+from nbclient import NotebookClient
+NotebookClient(nbformat.read(sys.argv[1], 4), timeout=600).execute()
+"""
+
+
+def command(arguments: list[str], folder: Path, **environment: str) -> float:
+    """Seconds that a command takes in a folder; CalledProcessError where it fails."""
+    start = time.perf_counter()
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(arguments, cwd=folder, env=os.environ | environment, check=True, **quiet)
+    return time.perf_counter() - start
+
+
+def notebook(path: Path, folder: Path, smoke: bool) -> float:
+    data = folder / "jupyter"
+    command([sys.executable, "-m", "ipykernel", "install", "--prefix", str(data), "--name", "python3"], folder)
+    environment = {"JUPYTER_PATH": str(data / "share" / "jupyter"), "MUPJAX_SMOKE": "1" if smoke else "0"}
+    return command([sys.executable, "-c", KERNEL, str(path)], folder, **environment)
+
+
+def seconds(call: Callable[[], Any], repeats: int = 5) -> float:
+    """Median over repeats, the first call left out: it compiles."""
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        jax.block_until_ready(call())
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])

@@ -1,0 +1,109 @@
+"""Figures over depth: how much a step moves every layer, test errors, how far tangent kernels move at each width."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mupjax.plots.style import COLOURS, LINES, MARKERS, new_figure, plain_text, shade, width_ticks
+
+Rows = Mapping[str, Mapping[int, Any]]
+
+
+def depths_figure(steps: Rows, trained: Rows, *, figure: Any = None) -> Any:
+    """Draw how much a small first step moves the last layer, and the test error of training, against the depth.
+
+    Args:
+      steps: {parametrization: {depth: a training study of one step}}.
+      trained: {parametrization: {depth: a training study}}.
+      figure: where to draw; by default a new one.
+
+    Returns:
+      The two Axes.
+    """
+    figure = new_figure(9.4, 3.8) if figure is None else figure
+    axes = figure.subplots(1, 2)
+    words = ("relative change of the last\nhidden layer in one small step", "test error")
+    for ax, rows, label in zip(axes, (steps, trained), words, strict=True):
+        for number, (name, of) in enumerate(rows.items()):
+            style = {"color": COLOURS[number % 6], "marker": MARKERS[number % 6], "linestyle": LINES[number % 6]}
+            values = [_last_change(one) if rows is steps else one["test_error"].values for one in of.values()]
+            mean = np.array([np.mean(one) for one in values])
+            bars = np.array([[np.mean(one) - np.min(one), np.max(one) - np.mean(one)] for one in values]).T
+            ax.errorbar(list(of), mean, bars, label=plain_text(name), capsize=3, **style)
+        ax.set(xscale="log", xlabel="depth (hidden layers)", ylabel=label)
+        ticks = sorted({depth for of in rows.values() for depth in of})
+        ax.set_xticks(ticks, [f"{depth}" for depth in ticks])
+        ax.set_xticks([], minor=True)
+        ax.grid(color="0.92")
+    axes[0].set_yscale("log")
+    axes[0].legend(fontsize="small")
+    axes[1].set_ylim(bottom=0)
+    return axes
+
+
+def _last_change(data: Any) -> np.ndarray:
+    return data["preactivation_change"].sel(step=1).isel(layer=-1).values
+
+
+def evolution_figure(steps: Rows, trained: Rows, widths: Rows, *, figure: Any = None) -> Any:
+    """Draw how much a step moves the preactivations of every layer: a column for each parametrization.
+
+    Above a small first step, in the middle the mean over the steps of training, a line for each depth; below a small
+    first step, a line for each width.
+
+    Args:
+      steps, trained: as in `depths_figure`.
+      widths: {parametrization: {width: a training study of one step}}, of one depth.
+      figure: where to draw; by default a new one.
+
+    Returns:
+      The Axes, [3, parametrizations].
+    """
+    figure = new_figure(1.6 + 2.3 * len(steps), 8) if figure is None else figure
+    axes = figure.subplots(3, len(steps), sharex=True, sharey="row", squeeze=False)
+    for column, name in zip(axes.T, steps, strict=True):
+        for ax, rows, word in zip(column, (steps, trained, widths), ("depth", "depth", "width"), strict=True):
+            of = rows.get(name, {})
+            for rank, (size, data) in enumerate(of.items()):
+                change = data["preactivation_change"].sel(step=slice(1, None)).mean(("step", "seed")).values
+                style = {"color": shade(rank, len(of)), "marker": MARKERS[rank % 6], "markersize": 4}
+                ax.plot(data["layer"].values, change, label=f"{word} {size}", linestyle=LINES[rank % 6], **style)
+            ax.set(xscale="log", yscale="log")
+            ax.grid(color="0.92")
+            if of:
+                ax.legend(fontsize="x-small")
+        column[0].set_title(plain_text(name))
+        column[-1].set_xlabel("layer k")
+    ticks = [layer for layer in (1, 2, 4, 8, 16, 32) if layer <= max(max(of) for of in steps.values())]
+    for ax in axes.flat:
+        ax.set_xticks(ticks, [f"{layer}" for layer in ticks])
+        ax.set_xticks([], minor=True)
+    for ax, words in zip(axes[:, 0], ("one small step", "mean step of training", "one small step"), strict=True):
+        ax.set_ylabel(f"relative change of $h^k$\n{words}")
+    return axes
+
+
+def kernels_figure(data: Any, *, ax: Any = None) -> Any:
+    """Draw how far tangent kernels are from their start after the last step, against the width; bars are the range.
+
+    Args:
+      data: a training study with `ntk_change`.
+      ax: where to draw; by default the Axes of a new figure.
+
+    Returns:
+      The Axes.
+    """
+    ax = new_figure(5.6, 4).subplots() if ax is None else ax
+    widths = data["width"].values
+    for number, name in enumerate(map(str, data["parametrization"].values)):
+        one = data["ntk_change"].sel(parametrization=name).isel(step=-1).transpose("seed", "width").values
+        mean = one.mean(0)
+        style = {"color": COLOURS[number % 6], "marker": MARKERS[number % 6], "linestyle": LINES[number % 6]}
+        ax.errorbar(widths, mean, [mean - one.min(0), one.max(0) - mean], label=plain_text(name), capsize=3, **style)
+    ax.set(xscale="log", yscale="log", ylabel="relative change of the tangent kernel")
+    width_ticks(ax, widths, [f"{width:g}" for width in widths])
+    ax.legend(fontsize="small")
+    return ax
