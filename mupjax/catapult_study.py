@@ -1,7 +1,8 @@
 r"""Rates below, in and above the catapult window: loss, rate times sharpness and cosines over time.
 
 Every network is trained at its own rates :math:`c / \lambda_0`, with :math:`\lambda_0` the largest eigenvalue of its
-tangent kernel at the start: constant, or following the measured sharpness (`curvature.sharpness_sgd`).
+tangent kernel at the start: constant, or following the measured sharpness (`curvature.sharpness_sgd`,
+a reconstruction of the schedule of Terjek 2025, arXiv:2502.13110).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from mupjax.dynamics import dense
 from mupjax.dynamics._arguments import check_memory
 from mupjax.dynamics.dense import Observer
 from mupjax.grid import check_counts, check_distinct
-from mupjax.network import MLP, scaling_tree
+from mupjax.network import MLP, hidden_widths, scaling_tree
 from mupjax.parametrization import Parametrization
 from mupjax.parametrization import get as get_preset
 from mupjax.runs import map_runs, run_key
@@ -70,7 +71,7 @@ def catapult_study(
     r"""Train networks by full-batch gradient descent at multiples of their own inverse sharpness.
 
     Args:
-      task: data and loss.
+      task: data; loss 'mse', for which :math:`\lambda_0` is the sharpness at zero residual.
       parametrization: a name or a Parametrization whose rates stay the same.
       activations: names or Activations, of different names.
       width, depth: of the networks.
@@ -86,11 +87,11 @@ def catapult_study(
 
     Returns:
       An xarray.Dataset with dims activation, schedule, factor, seed, step, observe_step: `train_loss`, `sharpness`
-      (with the parametrization's rates in it), `rate`, `cosine` of the last update with all earlier ones, and
-      `sharpness_0`.
+      (with the parametrization's rates in it), `rate` of the update before the record, `cosine` of the last update with
+      all earlier ones, and `sharpness_0`.
 
     Raises:
-      ValueError: for numbers out of range, unknown names, a run that does not fit `memory_gb`.
+      ValueError: for numbers out of range, unknown names, another loss, a run that does not fit `memory_gb`.
 
     Example:
       >>> task = Task(np.eye(4), np.ones((4, 1)))
@@ -104,10 +105,16 @@ def catapult_study(
     check_distinct(activations=[phi.name for phi in phis], factors=factors, schedules=schedules)
     if unknown := [name for name in schedules if name not in SCHEDULES]:
         raise ValueError(f"Expected `schedules` to be drawn from {', '.join(SCHEDULES)}, got {unknown[0]!r}.")
-    if not min(factors) > 0:
-        raise ValueError(f"Expected `factors` to be positive, got factors={tuple(factors)!r}.")
+    if not (min(factors) > 0 and np.all(np.isfinite(factors))):
+        raise ValueError(f"Expected `factors` to be positive and finite, got factors={tuple(factors)!r}.")
+    if task.loss != "mse":
+        raise ValueError(
+            f"Expected a task with loss='mse', got loss={task.loss!r}: only there is the tangent kernel's largest "
+            "eigenvalue the sharpness that rates are held against."
+        )
+    layers = hidden_widths(width, depth, preset)
     at_once = min(jax.local_device_count(), seeds * len(factors))
-    need = dense.estimate_bytes(task, width=width, depth=depth, num_steps=steps, spec=SPEC).working
+    need = dense.estimate_bytes(task, width=layers, depth=depth, num_steps=steps, spec=SPEC).working
     check_memory(int(at_once * (PRODUCTS / 4 + 2) * need), memory_gb, f"{at_once} networks", "take fewer units")
     keys = jax.vmap(lambda seed: run_key(jax.random.key(key), seed, width))(jnp.arange(seeds))
     runs = _Run(
@@ -178,7 +185,7 @@ _DIMS = {"train_loss": ("step",), "sharpness_0": ()}
 _WORDS = {
     "train_loss": "training loss",
     "sharpness": "largest eigenvalue of the Hessian, with the rates in it",
-    "rate": "base learning rate",
+    "rate": "base learning rate of the update before",
     "cosine": "cosine of the last update with all earlier ones",
     "sharpness_0": "largest eigenvalue of the tangent kernel over P at the start",
 }

@@ -107,7 +107,8 @@ def compare(
     names = [p.name for p in presets]
     widths = [tuple(w) if isinstance(w, list) else w for w in widths]
     check_counts(depth=depth, seeds=seeds, steps=steps, particles=particles, limit_runs=limit_runs)
-    how = _dynamics(widths, depth, linearize, matrix_free_from)
+    widest = max(presets, key=lambda preset: preset.width_profile)
+    how = _dynamics(widths, depth, widest, linearize, matrix_free_from)
     check_distinct(parametrizations=names, widths=widths)
     rates = learning_rates(learning_rate, names)
     settings = settings_of(
@@ -134,7 +135,7 @@ def compare(
         plans.append((grid, plan(task, grid)))
     for column, name in enumerate(how):
         if name != direct.DENSE:
-            direct.check_memory(task, name, widths[column], seeds, settings)
+            direct.check_memory(task, name, hidden_widths(widths[column], depth, widest), seeds, settings)
     without = [_without_limit(*each, limit, linearize, settings) for each in zip(presets, classes, strict=True)]
     check_memory(task, [kind for kind, why in zip(classes, without, strict=True) if why is None], settings)
 
@@ -182,7 +183,11 @@ def _without_limit(
 
 
 def _dynamics(
-    widths: Sequence[int | tuple[int, ...]], depth: int, linearize: bool, matrix_free_from: int | None
+    widths: Sequence[int | tuple[int, ...]],
+    depth: int,
+    widest: Parametrization,
+    linearize: bool,
+    matrix_free_from: int | None,
 ) -> list[str]:
     """How each width is trained."""
     if matrix_free_from is None:
@@ -190,7 +195,7 @@ def _dynamics(
     check_counts(matrix_free_from=matrix_free_from)
     if linearize:
         raise ValueError(f"Expected `matrix_free_from` or `linearize`, got both: matrix_free_from={matrix_free_from}.")
-    sizes = [max(hidden_widths(width, depth)) for width in widths]
+    sizes = [max(hidden_widths(width, depth, widest)) for width in widths]
     return [direct.MATRIX_FREE if size >= matrix_free_from else direct.DENSE for size in sizes]
 
 

@@ -24,7 +24,7 @@ from jaxtyping import Array, ArrayLike, Float
 from mupjax.dynamics.dense import Batch, State, loss_per_sample
 from mupjax.network import MLP, scaling_tree
 from mupjax.optim import SharpnessSgd, cosines
-from mupjax.optim.transforms import by_path, is_normalized, is_switched
+from mupjax.optim.transforms import by_path, is_normalized, is_switched, later_rates
 from mupjax.spectrum import Eigenvalues, Extremes, extremes
 from mupjax.task import Task
 
@@ -110,7 +110,8 @@ def sharpness(
     Args:
       network: an MLP, whose scaling gives the rates, or a function of parameters and inputs.
       task: data and loss.
-      scaling: of the rates; by default an MLP's own, none for a function.
+      scaling: of the rates; by default an MLP's own, those of later steps where the first has its own, and none where
+        updates are normalized or for a function.
       centred: whether f - f_0 is trained.
       num, num_products: as in `spectrum.extremes`.
 
@@ -205,7 +206,7 @@ def ntk_change(
 
 
 class LayerCosines(NamedTuple):
-    """network: over all kernels and biases. layers: [L + 1], of the kernels 1..L and the readout."""
+    """network: over all kernels and biases. layers: [L + 1], of the kernels 1..L and the readout. 0 up to step 1."""
 
     network: Float[Array, ""]
     layers: Float[Array, " layers"]
@@ -220,7 +221,9 @@ def update_cosines() -> Callable[[State, Batch], LayerCosines]:
     def observe(state: State, batch: Batch) -> LayerCosines:
         before = jax.tree.map(lambda w, u, w_0: w - u - w_0, state.params, state.last_update, state.params_0)
         found = cosines(state.last_update, before)
-        return LayerCosines(found.network, jnp.stack(_kernels(found.layers)))
+        earlier = state.step > 1  # before the second step w - u - w_0 is rounding
+        layers = jnp.where(earlier, jnp.stack(_kernels(found.layers)), 0)
+        return LayerCosines(jnp.where(earlier, found.network, 0), layers)
 
     return observe
 
@@ -322,8 +325,7 @@ def _own_scaling(network: Network, task: Task) -> Any:
 
 
 def _scaling_for(network: Network, inputs: Any) -> Any:
-    """An MLP's own scaling where its rates stay the same, else None: then the Hessian itself is measured."""
+    """An MLP's own scaling as `later_rates` has it; None for a function."""
     if not isinstance(network, MLP):
         return None
-    scaling = scaling_tree(jax.eval_shape(network.init, jax.random.key(0), inputs[:1]))
-    return None if is_normalized(scaling) or is_switched(scaling) else scaling
+    return later_rates(scaling_tree(jax.eval_shape(network.init, jax.random.key(0), inputs[:1])))

@@ -13,6 +13,7 @@ import numpy as np
 from mupjax.cells import Settings
 from mupjax.dynamics import dense, matrix_free
 from mupjax.dynamics._arguments import check_memory as check_budget
+from mupjax.network import hidden_widths
 from mupjax.parametrization import Parametrization
 from mupjax.runs import map_runs, run_key
 from mupjax.task import Task
@@ -76,7 +77,7 @@ def train_runs(
             **options,
         )
 
-    at_once = check_memory(task, dynamics, width, seeds, settings)
+    at_once = check_memory(task, dynamics, hidden_widths(width, settings.depth, preset), seeds, settings)
     base = settings.key if key is None else key
     keys = jax.vmap(lambda seed: run_key(base, seed, width))(jnp.arange(seeds))
     size = seeds if at_once > 1 else 1
@@ -103,6 +104,7 @@ def check_memory(task: Task, dynamics: str, width: Width, seeds: int, settings: 
     if copies * one.working * at_once + 2 * one.result * seeds > 1e9 * settings.memory_gb:
         at_once = 1
     advice = "take fewer steps, samples, seeds or units, or raise memory_gb"
-    what = f"{seeds} networks of width {width} ({dynamics}, {at_once} at once)"
+    widest = max(width) if isinstance(width, tuple) else width
+    what = f"{seeds} networks of width {widest} ({dynamics}, {at_once} at once)"
     check_budget(copies * one.working * at_once + 2 * one.result * seeds, settings.memory_gb, what, advice)
     return at_once

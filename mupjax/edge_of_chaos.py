@@ -92,6 +92,9 @@ def kernels(
       >>> nngp.tolist(), ntk.tolist()
       ([[1.0, 0.0], [0.0, 1.0]], [[2.0, 0.0], [0.0, 2.0]])
     """
+    if depth < 1 or np.ndim(inputs) != 2:
+        what = f"depth={depth!r} and inputs of shape {np.shape(inputs)}"
+        raise ValueError(f"Expected `depth` to be at least 1 and `inputs` to be [P, d], got {what}.")
     x = np.asarray(inputs, np.float64) / np.shape(inputs)[1] ** 0.5
     sizes = np.sqrt(np.sum(x**2, axis=1))
     units = x / np.where(sizes > 0, sizes, 1)[:, None]
@@ -138,7 +141,10 @@ def sampled_signals(key: Any, inputs: Float[ArrayLike, " d"], widths: tuple[int,
     import jax
     import jax.numpy as jnp
 
-    xi, sigma, depth = jnp.asarray(inputs), gain(a, b), len(widths)
+    if not widths or np.ndim(inputs) != 1:
+        what = f"widths={widths!r} and inputs of shape {np.shape(inputs)}"
+        raise ValueError(f"Expected `widths` of at least one layer and `inputs` to be [d], got {what}.")
+    xi, sigma, depth = jnp.asarray(inputs, float), gain(a, b), len(widths)
     keys = jax.random.split(key, 2 * depth)
     std, hs = jnp.sqrt(jnp.mean(xi**2)), []
     for layer, width in enumerate(widths):

@@ -200,7 +200,8 @@ def hidden_widths(width: Any, depth: int, parametrization: Parametrization | Non
     """Return one width a hidden layer; a number means the profile of the parametrization, where that has one.
 
     Raises:
-      ValueError: for widths or depths that are not positive ints, a tuple of another length than `depth`.
+      ValueError: for widths or depths that are not positive ints, a tuple of another length than `depth`, or one that
+        does not grow as the parametrization has it.
     """
     _check_positive("depth", depth)
     if parametrization is not None and parametrization.width_profile and not isinstance(width, tuple | list):
@@ -212,6 +213,12 @@ def hidden_widths(width: Any, depth: int, parametrization: Parametrization | Non
     widths = tuple(int(one) if isinstance(one, np.integer) else one for one in widths)
     for one in widths:
         _check_positive("width", one)
+    if parametrization is not None and parametrization.width_profile:
+        grown = parametrization.layer_widths(widths[0], depth)
+        if widths != grown:
+            raise ValueError(
+                f"Expected `width` to grow as the rates of {parametrization.name} have it, {grown}, got {widths}."
+            )
     return widths
 
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from mupjax import curvature
 from mupjax.dynamics.dense import Observer
-from mupjax.optim import map_scaling
-from mupjax.parametrization import ParamScaling
+from mupjax.optim import later_rates
 from mupjax.task import Task
 
 NAMES = ("sharpness", "cosines", "update_sizes", "preactivations")
 INPUTS = 64  # whose preactivations are followed
 PRODUCTS = 16  # Hessian-vector products of a measured sharpness, each a copy of the parameters
 VARIABLES = {  # dims after the runs', and words
-    "sharpness": (("observe_step",), "largest eigenvalue of the Hessian, with the rates in it"),
+    "sharpness": (
+        ("observe_step",),
+        "largest eigenvalue of the Hessian with the rates in it (the bare one for normalized updates)",
+    ),
     "sharpness_residual": (("observe_step",), "residual of that eigenvalue"),
     "cosine": (("observe_step",), "cosine of the last update with all earlier ones"),
     "cosine_layer": (("observe_step", "kernel"), "cosine of a kernel's last update with its earlier ones"),
@@ -58,12 +58,11 @@ def observers(
       task: data and loss.
       centred: whether f - f_0 is trained.
     """
-    rates = map_scaling(_fixed, scaling)
 
     def network(params: Any, x: Any) -> Any:
         return features(params, x).f
 
-    options: dict[str, Any] = {"scaling": rates, "centred": centred, "num_products": PRODUCTS}
+    options: dict[str, Any] = {"scaling": later_rates(scaling), "centred": centred, "num_products": PRODUCTS}
     made = {
         "sharpness": lambda: curvature.sharpness(network, task, **options),
         "cosines": curvature.update_cosines,
@@ -83,9 +82,3 @@ def arrays(observed: Any) -> dict[str, np.ndarray]:
             parts = [part[..., 0] for part in parts]
         found |= dict(zip(_OF[name], parts, strict=True))
     return found
-
-
-def _fixed(leaf: ParamScaling) -> ParamScaling:
-    """The rates of later steps; 1 where updates are normalized, so that the Hessian itself is measured there."""
-    rate = leaf.sgd_lr_mult if leaf.normalized is False else jnp.where(leaf.normalized, 1.0, leaf.sgd_lr_mult)
-    return replace(leaf, sgd_lr_mult=rate, sgd_lr_mult_first=None, init_kept=None, normalized=False)

@@ -117,6 +117,9 @@ def training_study(
         need = dense.estimate_bytes(task, width=layers, depth=depth, num_steps=steps, batch_size=batch_size, spec=spec)
         at_once = min(jax.local_device_count(), seeds)
         need = int(1.5 * need.working * at_once)  # the observers hold two more copies of the parameters
+        if "ntk" in observe:  # four matrices of every pair of outputs
+            side = min(observe_inputs, task.num_train) * task.out_dim
+            need += 4 * side**2 * task.x_train.dtype.itemsize * at_once
         check_memory(need, memory_gb, f"{at_once} networks of width {width}", "take fewer units or inputs")
     chosen = jax.random.permutation(jax.random.fold_in(base, BATCHES), task.num_train)[:observe_inputs]
     found: dict[str, list[list[Any]]] = {}

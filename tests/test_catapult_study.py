@@ -57,6 +57,7 @@ def test_rates_that_follow_the_sharpness_prolong_the_phase(study):
 def test_bad_arguments():
     for change, message in (
         ({"factors": (0.0,)}, "`factors` to be positive"),
+        ({"factors": (1.0, np.inf)}, "`factors` to be positive and finite"),
         ({"schedules": ("other",)}, "`schedules` to be drawn from constant, following, got 'other'"),
         ({"seeds": 0}, "`seeds` to be a positive int"),
         ({"memory_gb": 1e-6}, "fit memory_gb"),
@@ -64,3 +65,6 @@ def test_bad_arguments():
     ):
         with pytest.raises(ValueError, match=message):
             catapult_study(TASK, **({"activations": ("tanh",), "width": 16, "seeds": 1, "steps": 2} | change))
+    classes = Task(np.eye(3), np.arange(3), loss="cross_entropy", num_classes=3)
+    with pytest.raises(ValueError, match="loss='mse', got loss='cross_entropy'"):
+        catapult_study(classes, activations=("tanh",), width=16, seeds=1, steps=2)

@@ -97,13 +97,29 @@ def test_kernels_are_those_of_neural_tangents(a, b, depth):
     np.testing.assert_allclose(ntk, found.ntk, rtol=1e-7, atol=1e-9)
 
 
-def test_mean_squares_are_constant_at_depth_100():
-    for a, b in SLOPES:
-        inputs = np.ones((1, 3))
-        for depth in (1, 100):
-            nngp, ntk = edge_of_chaos.kernels(inputs, depth, a, b)
-            np.testing.assert_allclose(nngp, 1.0, rtol=1e-6)
-            np.testing.assert_allclose(ntk, depth + 1, rtol=1e-6)  # every layer gives the same
+@pytest.mark.parametrize(("a", "b"), SLOPES)
+def test_mean_squares_are_constant_at_depth_100(a, b):
+    """The maps of mean squares, forward and backward, by quadrature of the activation itself, iterated."""
+    phi = ab_relu(a, b)
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    z = 6 * np.concatenate([nodes - 1, nodes + 1])  # -12..0 and 0..12: the kink is at 0
+    density = 6 * np.tile(weights, 2) * np.exp(-(z**2) / 2) / (2 * np.pi) ** 0.5
+
+    def moment(of, q):
+        return float(np.sum(density * np.asarray(of(jnp.asarray(q**0.5 * z))) ** 2))
+
+    def at_depth(sigma, depth=100):
+        with jax.enable_x64(True):
+            second = {q: moment(phi.phi, q) / q for q in (1.0, 4.0)}  # homogeneous: a factor, whatever q
+            slopes = moment(phi.dphi, 1.0)
+        assert second[1.0] == pytest.approx(second[4.0], rel=1e-9)
+        return (sigma**2 * second[1.0]) ** depth, (sigma**2 * slopes) ** depth
+
+    assert at_depth(gain(a, b)) == pytest.approx((1, 1), abs=1e-6)
+    assert min(at_depth(1.01 * gain(a, b))) > 7  # the control
+    nngp, ntk = edge_of_chaos.kernels(np.ones((1, 3)), 100, a, b)
+    np.testing.assert_allclose(nngp, 1.0, rtol=1e-6)
+    np.testing.assert_allclose(ntk, 101, rtol=1e-6)  # every layer gives the same
 
 
 @pytest.mark.parametrize(("a", "b"), [(0.5, 0.5), (0.0, 1.0)])
@@ -112,19 +128,20 @@ def test_finite_networks_preserve_moments_forward_and_backward(a, b):
     widths = tuple(16 * k for k in range(1, 25))
     keys = jax.random.split(jax.random.key(0), 1024)
 
-    def moments(key, gains=1.0):
-        found = edge_of_chaos.sampled_signals(key, jnp.ones(3), widths, gains * a, gains * b)
+    def moments(key):
+        found = edge_of_chaos.sampled_signals(key, jnp.ones(3), widths, a, b)
         return (
             jnp.stack([jnp.mean(h**2) for h in found.h]),
             jnp.stack([jnp.sum(dh**2) for dh in found.dh]),
         )
 
     forward, backward = map(np.asarray, jax.jit(lambda keys: jax.lax.map(moments, keys, batch_size=64))(keys))
-    for found in (forward, backward):
-        z = (found.mean(0) - 1) / (found.std(0) / len(found) ** 0.5)
-        assert np.max(np.abs(z)) < Z_BOUND
-    per_coordinate = backward.mean(0) / np.array(widths)
-    assert per_coordinate[0] / per_coordinate[-1] == pytest.approx(24, rel=0.2)  # falls as m_{k-1}/m_k
+    off = 1.01 ** (2 * np.arange(24))  # the control: a gain that is wrong by a hundredth
+    for found, wrong in ((forward, off), (backward, off[::-1])):
+        for factor, is_right in ((1, True), (wrong, False)):
+            values = factor * found
+            z = (values.mean(0) - 1) / (values.std(0) / len(values) ** 0.5)
+            assert (np.max(np.abs(z)) < Z_BOUND) == is_right
 
 
 def test_samples_have_the_law_of_networks_with_matrices():
@@ -166,3 +183,7 @@ def test_bad_arguments():
         edge_of_chaos.gap_map(-0.1, 0.5, 0.5)
     with pytest.raises(ValueError, match="`depth` to be at least 1, got depth=0"):
         edge_of_chaos.gaps(0.5, 0, 0.5, 0.5)
+    with pytest.raises(ValueError, match=r"`depth` to be at least 1 and `inputs` to be \[P, d\], got depth=0"):
+        edge_of_chaos.kernels(np.ones((2, 3)), 0, 0.5, 0.5)
+    with pytest.raises(ValueError, match=r"`widths` of at least one layer and .* got widths=\(\)"):
+        edge_of_chaos.sampled_signals(jax.random.key(0), np.ones(3), (), 0.5, 0.5)

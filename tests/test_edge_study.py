@@ -19,26 +19,28 @@ from mupjax.runs import run_key
 
 
 def catapults(edge=1.0, growth=5.0):
-    """A study whose runs in the window grow, and end where they are told to."""
-    factors, steps = np.array(edge_of_chaos.FACTORS), np.arange(9)
+    """A study whose runs in the window grow, and end where they are told to; rates that follow let losses rise on."""
+    factors, steps = np.array(edge_of_chaos.FACTORS), np.arange(17)
     shape = (2, 2, len(factors), 3)
-    loss = np.ones((*shape, 9)) * 0.5**steps
+    loss = np.ones((*shape, 17)) * 0.5**steps
     inside = (factors > 2) & (factors < 4)
     loss[:, :, inside, :, 3] = growth
+    loss[:, 1, :, :, 10::2] *= 5
     sharpness = np.full((*shape, 3), edge)
     sharpness[:, 1] = 3.0
+    cosines = np.zeros_like(sharpness) + np.array([0.5, -0.5])[:, None, None, None]
     dims = ("activation", "schedule", "factor", "seed")
     values = {
         "train_loss": ((*dims, "step"), loss),
         "sharpness": ((*dims, "observe_step"), sharpness),
         "rate": ((*dims, "observe_step"), np.ones_like(sharpness)),
-        "cosine": ((*dims, "observe_step"), np.zeros_like(sharpness)),
+        "cosine": ((*dims, "observe_step"), cosines),
     }
     coords = {"activation": ["linear", "tanh"], "schedule": ["constant", "following"], "factor": factors}
-    return xr.Dataset(values, coords | {"seed": range(3), "step": steps, "observe_step": [0, 4, 8]})
+    return xr.Dataset(values, coords | {"seed": range(3), "step": steps, "observe_step": [0, 8, 16]})
 
 
-def study(names, change, width=(16.0,), loss=0.1, error=0.1):
+def study(names, change, width=(16.0,), loss=0.1):
     """A training study of these parametrizations; change [parametrization, width, layer], the same at every step."""
     rng, change = np.random.default_rng(0), np.asarray(change, float)
     whole = change[:, :, None, None] * rng.uniform(0.98, 1.02, (*change.shape[:2], 4, 2, change.shape[-1]))
@@ -46,30 +48,32 @@ def study(names, change, width=(16.0,), loss=0.1, error=0.1):
     values = {
         "preactivation_change": ((*runs, "step", "layer"), whole),
         "train_loss": (runs, np.full(whole.shape[:3], loss)),
-        "test_error": (runs, np.broadcast_to(np.reshape(error, (-1, 1, 1)), whole.shape[:3])),
+        "test_error": (runs, np.full(whole.shape[:3], 0.1)),
         "batch_loss": ((*runs, "step"), np.ones(whole.shape[:4])),
     }
     coords = {"parametrization": names, "width": list(width), "step": [0, 1], "layer": range(1, change.shape[-1] + 1)}
     return xr.Dataset(values, coords, {"num_classes": 10})
 
 
-def depths(power_0, power_2, loss=0.1, width_power=0.0, gap=-0.2):
-    """Parts over depths whose last layer moves with these powers of the depth, and of the width at depth 6."""
+def depths(flat, grown, loss=0.1, width_power=0.0):
+    """Parts over depths whose last layer moves by so much, and by this power of the width at depth 6."""
     found = {}
-    for depth in (3, 6, 12):
-        for kind, names, powers in (("equal", ["mup", "nup_q0"], [0, power_0]), ("growing", ["nup_q2"], [power_2])):
+    for rank, depth in enumerate((3, 6, 12)):
+        for kind, names, of in (
+            ("equal", ["mup", "nup_q0"], [1.0, flat[rank]]),
+            ("growing", ["nup_q2"], [grown[rank]]),
+        ):
             widths = np.array([16.0, 32.0, 64.0] if depth == 6 else [16.0])
-            change = np.array([float(depth) ** power for power in powers])[:, None] * (widths / 16) ** width_power
+            change = np.array(of)[:, None] * (widths / 16) ** width_power
             whole = np.repeat(change[:, :, None], depth, axis=2)
             found[f"step-{kind}-{depth}"] = study(names, whole, widths)
-            error = [0.3, 0.3] if kind == "equal" else [0.3 + gap]
-            found[f"train-{kind}-{depth}"] = study(names, whole[:, :1], loss=loss, error=error)
+            found[f"train-{kind}-{depth}"] = study(names, whole[:, :1], loss=loss)
     return found
 
 
-def sharpening(late=2.0):
-    """Runs whose rate times sharpness starts at 0.5 and ends where it is told to."""
-    edge = np.full((1, 1, 2, 3, 9), late)
+def sharpening(late=2.0, swing=0.0):
+    """Runs whose rate times sharpness starts at 0.5 and ends where it is told to, and how steadily."""
+    edge = late + swing * np.resize([1.0, -1.0], 9) * np.ones((1, 1, 2, 3, 1))
     edge[..., 0] = 0.5
     dims = ("activation", "schedule", "factor", "seed", "observe_step")
     loss = np.broadcast_to(np.geomspace(1, 0.01, 9), edge.shape)
@@ -100,22 +104,39 @@ def words(found):
 
 
 def test_verdicts_are_read_from_the_datasets_and_flip():
-    assert words({MAIN: catapults()}) == ["reproduced"] * 6
+    assert words({MAIN: catapults()}) == ["reproduced"] * 8
     beyond = words({MAIN: catapults(edge=2.5)})  # ends beyond the edge
-    assert beyond == ["contradicted", "reproduced", "contradicted", "reproduced", "reproduced", "contradicted"]
+    assert beyond[:4] == ["contradicted"] * 4
     assert words({MAIN: catapults(growth=0.5)})[:2] == ["contradicted", "reproduced"]
+    for broken in (np.nan, 50.0):  # below the window runs diverge, or their loss grows
+        data = catapults()
+        data["train_loss"][:, 0, :2, :, 5:] = broken
+        assert words({MAIN: data})[1] == words({MAIN: data})[3] == "contradicted"
+    data = catapults()
+    data["train_loss"][:, 0, 3, :, 5:] = np.nan
+    assert words({MAIN: data})[5] == "contradicted"  # a constant rate that diverges does not rise
+    data = catapults()
+    data["train_loss"][:, ::-1] = data["train_loss"].values
+    assert words({MAIN: data})[4:6] == ["contradicted"] * 2
+    data = catapults()
+    data["cosine"] *= -1
+    assert words({MAIN: data})[6:] == ["contradicted"] * 2
     assert words({"sharpening": sharpening()}) == ["reproduced"]
     assert words({"sharpening": sharpening(1.5)}) == words({"sharpening": sharpening(np.nan)}) == ["contradicted"]
+    assert words({"sharpening": sharpening(2.0, swing=0.8)}) == ["contradicted"]
     assert words({"kernels": kernels()}) == ["reproduced"] * 2
     assert words({"kernels": kernels(-0.2, -0.5)}) == ["contradicted"] * 2
     assert words(deep([1.0, 1.3, 1.6, 1.9])) == ["reproduced"]
     assert words(deep([1.0, 2.0, 4.0, 8.0])) == ["contradicted"]
-    assert words(depths(1.0, 0.3)) == ["reproduced"] * 7
-    assert words(depths(0.2, 1.2, loss=2.3, width_power=0.5, gap=0.2)) == ["contradicted"] * 7
-    assert words(depths(1.0, 0.3, loss=np.nan))[-2] == "contradicted"  # diverged
-    assert words({name: data for name, data in depths(1.0, 0.3).items() if name == "train-equal-3"}) == []
-    everything = {MAIN: catapults(), "kernels": kernels()} | depths(1.0, 0.3)
-    assert all(v.paper is None for v in judge(everything))  # nothing published was at hand
+    assert words(deep([depth**0.5 for depth in (6, 12, 24, 48)])) == ["contradicted"]  # a power is no logarithm
+    line, log = [1.0, 2.0, 4.0], [1.0, 1.3, 1.6]
+    assert words(depths(line, log)) == ["reproduced"] * 6
+    assert words(depths(log, line, loss=2.3, width_power=0.5)) == ["contradicted"] * 6
+    assert words(depths(line, log, loss=np.nan))[-1] == "contradicted"  # diverged
+    assert words({name: data for name, data in depths(line, log).items() if name == "train-equal-3"}) == []
+    everything = judge({MAIN: catapults(), "kernels": kernels()} | depths(line, log))
+    assert all(v.paper is None for v in everything)  # nothing published was at hand
+    assert all("a reconstruction" in v.claim for v in everything if "nup" in v.claim or "follow" in v.claim)
 
 
 def test_settings_are_the_reconstructions():

@@ -1,5 +1,7 @@
 """Normalized updates and growing widths: formulas of the reconstruction, steps by hand, bounds on how layers move."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -85,23 +87,24 @@ def test_own_layer_part_has_its_bound_and_meets_it_for_one_sample():
     for inputs, is_one in ((rng.standard_normal((1, 5)), True), (rng.standard_normal((6, 5)), False)):
         task = Task(inputs, np.ones((len(inputs), 1)))
         model = MLP(m, depth, 1, p, "relu")
-        params = jax.tree.map(jnp.asarray, mupjax.network.nn.meta.unbox(model.init(jax.random.key(2), task.x_train)))
-        params = params["params"]
-        seen = {"update": lambda state, batch: state.last_update}
+        seen = {"update": lambda state, batch: state.last_update, "params": lambda state, batch: state.params}
         run = dense.train(
-            task, p, width=m, depth=depth, activation="relu", learning_rate=rate, num_steps=1,
+            task, p, width=m, depth=depth, activation="relu", learning_rate=rate, num_steps=4,
             key=jax.random.key(2), observers=seen,
         )  # fmt: skip
-        features = features_of(model, params, task.x_train)
-        for k in range(2, depth + 1):
-            x = features.x[k - 2]
-            moved = x @ run.observed["update"][f"layer_{k}"]["kernel"][1]
+        every = jax.jit(jax.vmap(lambda q, x=task.x_train, model=model: features_of(model, q, x)))(
+            run.observed["params"]
+        )
+        for step, k in itertools.product(range(1, 5), range(2, depth + 1)):
+            x = every.x[k - 2][step - 1]
+            moved = x @ run.observed["update"][f"layer_{k}"]["kernel"][step]
             bound = rate / k * GAIN * (widths[k - 1] / widths[k - 2]) ** 0.5 * jnp.linalg.norm(x, axis=1)
             ratio = np.asarray(jnp.linalg.norm(moved, axis=1) / bound)
             if is_one:
                 np.testing.assert_allclose(ratio, 1, rtol=1e-5)
-                near = jnp.linalg.norm(moved) / jnp.linalg.norm(features.h[k - 1]) * k / rate
-                assert abs(float(near) - 1) < 4 / (2 * widths[k - 1]) ** 0.5  # ||h^k|| given x: chi of m_k numbers
+                near = jnp.linalg.norm(moved) / jnp.linalg.norm(every.h[k - 1][0]) * k / rate
+                if step == 1:  # ||h^k|| given x: chi of m_k numbers
+                    assert abs(float(near) - 1) < 4 / (2 * widths[k - 1]) ** 0.5
             else:
                 assert np.all(ratio <= 1 + 1e-5)
                 assert np.any(ratio < 0.99)  # a bound of another size would not be seen otherwise
@@ -237,6 +240,13 @@ def test_what_is_not_covered_is_refused():
     def plain(scaling, rate):
         return optax.chain(optim.scale_by_parametrization(scaling), optax.scale_by_learning_rate(rate))
 
+    with pytest.raises(ValueError, match=r"`width` to grow as the rates of nup have it, \(16, 64\), got \(16, 16\)"):
+        dense.train(task, nup(gain=GAIN), width=(16, 16), **settings)
+    with pytest.warns(UserWarning, match=r"nup with relu is not at the edge of chaos.* gain 1, not 1\.41"):
+        dense.train(task, nup(), width=4, activation="relu", **settings)
+    assert nup(bias_std=0.3, biases="all").sigma.bias == 0.3
+    with pytest.raises(ValueError, match="`bias_std` within `sigma`"):
+        nup(sigma=PerRole(1, 1, 1), bias_std=0.3)
     with pytest.raises(ValueError, match="updates of fixed size"):
         optim.check_optimizer(plain, scaling)
 

@@ -8,7 +8,7 @@ import mupjax
 from mupjax import curvature, runs, training
 from mupjax.dynamics import dense
 from mupjax.network import MLP, scaling_tree
-from mupjax.parametrization import ip_llr, mup, ntp, nup
+from mupjax.parametrization import ip, ip_llr, mup, ntp, nup
 from mupjax.task import Task
 
 RNG = np.random.default_rng(0)
@@ -74,15 +74,24 @@ def test_a_store_keeps_them_and_depths_may_differ(tmp_path):
 
 def test_where_rates_are_not_fixed_it_is_the_later_ones_or_the_hessian():
     fixed = GRID | {"depths": (3,), "activation": "relu", "observe": ("sharpness",)}
-    data = mupjax.sweep(TASK, parametrizations=(nup(q=0.0), ip_llr(3), mup()), widths=((8, 8, 8),), **fixed)
-    model = MLP((8, 8, 8), 3, 1, nup(q=0.0), "relu")
+    data = mupjax.sweep(
+        TASK, parametrizations=(nup(q=0.0, gain=2**0.5), ip_llr(3), mup()), widths=((8, 8, 8),), **fixed
+    )
+    model = MLP((8, 8, 8), 3, 1, nup(q=0.0, gain=2**0.5), "relu")
     key = runs.run_key(jax.random.key(0), 0, (8, 8, 8))
     seen = {"sharpness": curvature.sharpness(model, TASK, num_products=16)}
     settings = dict(width=8, depth=3, activation="relu", learning_rate=0.1, num_steps=1, key=key, observers=seen)
-    run = dense.train(TASK, nup(q=0.0), **settings)
+    run = dense.train(TASK, nup(q=0.0, gain=2**0.5), **settings)
     found = data.sharpness.sel(parametrization="nup", learning_rate=0.1, seed=0).squeeze()
     np.testing.assert_allclose(found[0], run.observed["sharpness"].values[0, 0], rtol=1e-4)
-    assert np.isfinite(data.sharpness).all()
+    later = ip_llr(3)
+    seen = {"sharpness": curvature.sharpness(MLP((8, 8, 8), 3, 1, later, "relu"), TASK, num_products=16)}
+    run = dense.train(TASK, later, **(settings | {"observers": seen}))
+    found = data.sharpness.sel(parametrization="ip_llr", learning_rate=0.1, seed=0).squeeze()
+    np.testing.assert_allclose(found[0], run.observed["sharpness"].values[0, 0], rtol=1e-4)
+    plain = curvature.sharpness(MLP((8, 8, 8), 3, 1, ip(), "relu"), TASK, num_products=16)  # the same rates later on
+    run = dense.train(TASK, later, **(settings | {"observers": {"sharpness": plain}}))
+    np.testing.assert_allclose(found[0], run.observed["sharpness"].values[0, 0], rtol=1e-4)
 
 
 def test_bad_names_and_too_little_memory(monkeypatch):

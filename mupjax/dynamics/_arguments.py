@@ -67,6 +67,14 @@ def _warn_once(parametrization: Parametrization, depth: int, activation: Activat
     if parametrization.residual is not None:
         return
     name, phi = parametrization.name, activation.name
+    if parametrization.update == "normalized" and activation.degree == 1:
+        needed, found = activations.gain(*activations.slopes(activation)), parametrization.sigma.hidden
+        if abs(found / needed - 1) > 0.01 and depth > 1:
+            warnings.warn(
+                f"{name} with {phi} is not at the edge of chaos: its hidden kernels have the gain {found:g}, not "
+                f"{needed:g} (`gain=`), and signals grow or shrink by a factor at every layer.",
+                stacklevel=4,
+            )
     kind = classification.classify(parametrization, depth, activation).kind
     if parametrization.c_first is not None and parametrization.biases != "all" and activation.degree is None:
         warnings.warn(

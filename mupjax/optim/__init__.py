@@ -15,6 +15,7 @@ from mupjax.optim.transforms import FirstStepState as FirstStepState
 from mupjax.optim.transforms import Rule as Rule
 from mupjax.optim.transforms import drop_initial_weights as drop_initial_weights
 from mupjax.optim.transforms import is_switched as is_switched
+from mupjax.optim.transforms import later_rates as later_rates
 from mupjax.optim.transforms import map_scaling as map_scaling
 from mupjax.optim.transforms import scale_by_parametrization as scale_by_parametrization
 from mupjax.optim.transforms import with_first_factor as with_first_factor

@@ -55,7 +55,7 @@ def track_cosines(inner: optax.GradientTransformation) -> optax.GradientTransfor
     def init(params: Any) -> CosineState:
         nothing = jax.tree.map(lambda p: jnp.zeros((), p.dtype), params)
         total = jnp.zeros((), jax.tree.leaves(params)[0].dtype)
-        return CosineState(params, UpdateCosines(total, nothing), inner.init(params))
+        return CosineState(jax.tree.map(jnp.copy, params), UpdateCosines(total, nothing), inner.init(params))
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, CosineState]:
         if params is None:

@@ -171,6 +171,16 @@ def map_scaling(of: Callable[[ParamScaling], ParamScaling], scaling: Any) -> Any
     return jax.tree.map(of, scaling, is_leaf=is_scaling)
 
 
+def later_rates(scaling: Any) -> Any:
+    """Return the scaling of later steps as curvature sees it: rates of 1 where updates are normalized."""
+
+    def later(leaf: ParamScaling) -> ParamScaling:
+        rate = leaf.sgd_lr_mult if leaf.normalized is False else jnp.where(leaf.normalized, 1.0, leaf.sgd_lr_mult)
+        return replace(leaf, sgd_lr_mult=rate, sgd_lr_mult_first=None, init_kept=None, normalized=False)
+
+    return map_scaling(later, scaling)
+
+
 def with_first_factor(scaling: ParamScaling, factor: Any) -> ParamScaling:
     """Return a parameter's scaling with its rate of the first step multiplied."""
     first = scaling.sgd_lr_mult if scaling.sgd_lr_mult_first is None else scaling.sgd_lr_mult_first

@@ -29,11 +29,13 @@ def made(
       **exponents: of Parametrization.
 
     Raises:
-      ValueError: for standard deviations that are negative or not finite, and as Parametrization does.
+      ValueError: for standard deviations that are negative or not finite or given twice, and as Parametrization does.
     """
     for field, value in (("sigma", sigma), ("bias_std", bias_std)):
         if not isinstance(value, PerRole) and not 0 <= value < math.inf:
             raise ValueError(f"Expected `{field}` to be finite and >= 0, got {field}={value!r}.")
+    if isinstance(sigma, PerRole) and bias_std:
+        raise ValueError(f"Expected `bias_std` within `sigma`, which names every role, got bias_std={bias_std!r} too.")
     if not isinstance(sigma, PerRole):
         sigma = PerRole(sigma, sigma, 1.0, bias=bias_std, output_bias=bias_std)
     return Parametrization(name, ZERO, base_width=base_width, sigma=sigma, rates=rates, biases=biases, **exponents)

@@ -69,11 +69,10 @@ def nup(*, q: float = 2.0, gain: float = 1.0, **common: Any) -> Parametrization:
         (`mupjax.activations.gain`; sqrt(2) for relu).
       **common: as of every preset; `sigma` and `rates` follow from the gain where they are not given.
     """
-    common = {
-        "sigma": PerRole(1.0, gain, gain),
-        "rates": PerRole(1.0, gain, gain, 1.0, 1.0),
-        **common,
-    }
+    if not isinstance(common.get("sigma"), PerRole):
+        std = common.pop("bias_std", 0.0)
+        common = {"sigma": PerRole(1.0, gain, gain, bias=std, output_bias=std)} | common
+    common = {"rates": PerRole(1.0, gain, gain, 1.0, 1.0)} | common
     c, adam_c = PerRole(-0.5, 0.0, 0.5, bias=-0.5), PerRole(0.0, 1.0, 1.0)
     exponents: dict[str, Any] = {"b": PerRole(0.0, 0.5, 1.0), "c": c, "adam_c": adam_c}
     return made("nup", update="normalized", width_profile=float(q), **exponents, **common)

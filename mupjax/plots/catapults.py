@@ -44,7 +44,8 @@ def catapults_figure(dataset: Any, schedule: str, *, figure: Any = None) -> Any:
                 style = {"color": shade(rank, len(factors)), "linestyle": LINES[rank % 6], "linewidth": 1.5}
                 ax.plot(dataset[time].values, np.median(values[kept], axis=0), label=f"{factor:g}", **style)
             ax.grid(color="0.92")
-        column[0].set(yscale="log", ylim=(1e-9, None), title=plain_text(name))
+        column[0].set(yscale="log", title=plain_text(name))
+        column[0].set_ylim(bottom=max(1e-9, column[0].get_ylim()[0]))
         column[1].axhline(2, color="0.5", linewidth=0.8)
         column[1].set_ylim(0, 6)
         column[2].axhline(0, color="0.5", linewidth=0.8)

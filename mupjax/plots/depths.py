@@ -25,11 +25,17 @@ def depths_figure(steps: Rows, trained: Rows, *, figure: Any = None) -> Any:
     """
     figure = new_figure(9.4, 3.8) if figure is None else figure
     axes = figure.subplots(1, 2)
+    changes = {
+        name: {depth: data["preactivation_change"].sel(step=1).isel(layer=-1) for depth, data in of.items()}
+        for name, of in steps.items()
+    }
+    errors = {name: {depth: data["test_error"] for depth, data in of.items()} for name, of in trained.items()}
     words = ("relative change of the last\nhidden layer in one small step", "test error")
-    for ax, rows, label in zip(axes, (steps, trained), words, strict=True):
+    for ax, rows, label in zip(axes, (changes, errors), words, strict=True):
         for number, (name, of) in enumerate(rows.items()):
             style = {"color": COLOURS[number % 6], "marker": MARKERS[number % 6], "linestyle": LINES[number % 6]}
-            values = [_last_change(one) if rows is steps else one["test_error"].values for one in of.values()]
+            values = [one.values[np.isfinite(one.values)] for one in of.values()]  # of the seeds that did not diverge
+            values = [one if len(one) else np.array([np.nan]) for one in values]
             mean = np.array([np.mean(one) for one in values])
             bars = np.array([[np.mean(one) - np.min(one), np.max(one) - np.mean(one)] for one in values]).T
             ax.errorbar(list(of), mean, bars, label=plain_text(name), capsize=3, **style)
@@ -42,10 +48,6 @@ def depths_figure(steps: Rows, trained: Rows, *, figure: Any = None) -> Any:
     axes[0].legend(fontsize="small")
     axes[1].set_ylim(bottom=0)
     return axes
-
-
-def _last_change(data: Any) -> np.ndarray:
-    return data["preactivation_change"].sel(step=1).isel(layer=-1).values
 
 
 def evolution_figure(steps: Rows, trained: Rows, widths: Rows, *, figure: Any = None) -> Any:

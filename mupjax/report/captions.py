@@ -116,8 +116,9 @@ FIGURES = {
     ),
     "catapults_following.png": (
         "Rates that follow the sharpness",
-        "The rate is c over the sharpness as it is measured: a c beyond 2 keeps every step super-critical (a "
-        "reconstruction of Terjek 2025, arXiv:2502.13110).",
+        "The rate is c over the sharpness as it is measured: a c beyond 2 makes every step super-critical (a "
+        "reconstruction of Terjek 2025, arXiv:2502.13110). Drawn is the rate of the last update times the sharpness "
+        "after it.",
     ),
     "depths.png": (
         "Depth",
