@@ -17,7 +17,7 @@ TASK = Task(RNG.standard_normal((4, 4)), RNG.standard_normal((4, 1)))
 pytestmark = pytest.mark.xdist_group("catapults")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def study():
     return catapult_study(TASK, activations=("tanh",), width=256, factors=(1.5, 3.0), seeds=2, steps=40, record_every=1)
 

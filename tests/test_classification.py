@@ -79,7 +79,7 @@ KINDS = {"unstable", "trivial", "kernel", "feature"}
 def test_it_agrees_with_tensor_programs_iv_wherever_that_is_stable_at_initialisation(depth):
     """Every (a, b, c) of quarters with v_1 = 0, v_l = 1/2 and one common c. All sums of quarters are exact."""
     seen = set()
-    some = [-0.5, -0.25, 0.0, 0.25, 0.5]
+    some = [-0.5, 0.0, 0.5]
     for a_1, a_h, a_out, v_out, c in itertools.product(some, some, some, quarters(0.25, 1.5), quarters(-1, 1.5)):
         a, b = (a_1, a_h, a_out), (-a_1, 0.5 - a_h, v_out - a_out)
         kind, r = tp4(a, b, c, depth)

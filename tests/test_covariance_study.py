@@ -15,12 +15,12 @@ from mupjax.verdicts import CONTRADICTED, REPRODUCED
 SETTINGS = {"widths": (32, 128), "runs": 40, "particles": 512, "limit_runs": 8}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def task():
     return datasets.load("digits", classes=(0, 1), train_size=4, test_size=None)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def data(task):
     return covariance_study(task, **SETTINGS)
 

@@ -36,12 +36,12 @@ pytestmark = pytest.mark.filterwarnings("error")
 shared = pytest.mark.xdist_group("worked example")  # so that one process computes the fixtures below, once
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def example(key):
     return limit(key, num_particles=8192, num_runs=8)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ensemble():
     return extrapolated(worked_example.task(), 256, 300, None, EXAMPLE)
 

@@ -20,7 +20,7 @@ from mupjax.width_study import Point
 SMALL = {"depth": 2, "steps": 3, "particles": 256, "limit_runs": 4}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def study():
     return limit(worked_example.task(), widths=(64, 1024), seeds=64, **SMALL)
 

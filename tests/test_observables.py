@@ -18,7 +18,7 @@ GRID = dict(depths=(2,), learning_rates=(0.1, 0.3), seeds=2, steps=4, observe=NA
 pytestmark = pytest.mark.xdist_group("observables")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def observed():
     return mupjax.sweep(TASK, parametrizations=(mup(), ntp()), widths=(4, 8), padding="always", **GRID)
 

@@ -20,7 +20,7 @@ BASE = {"seeds": 3, "steps": 30, "centred": False, "particles": 512, "limit_runs
 MAIN = Part("main", "small", DATA, BASE | {"widths": (64, 256, 1024), "gram_steps": (0, 6, -1)})
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def main(tmp_path_factory):
     out = tmp_path_factory.mktemp("study")
     return run_part(MAIN, "digits", out=out), out

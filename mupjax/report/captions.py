@@ -127,7 +127,7 @@ FIGURES = {
     ),
     "evolution.png": (
         "What a step moves, layer by layer",
-        "Means over seeds. Above: a small first step, at a tenth of the rates of training, at each depth. Middle: the "
+        "Means over seeds. Above: a small first step, at a hundredth of the rates of training, at each depth. Middle: the "
         "mean over the steps of training. Below: a small first step at each width of the first layer; where lines "
         "coincide, nothing depends on the width. nup is a reconstruction (Terjek 2025, arXiv:2502.13110).",
     ),

@@ -22,7 +22,7 @@ from mupjax.verdicts import Verdict
 GAIN = gain(0.5, 0.5)  # of a ReLU
 FACTORS = (1.0, 1.5, 2.5, 3.0, 3.5, 4.5)
 RATES = {"sp": 0.8, "mup": 0.8, "residual": 0.8, "nup": 0.24}  # at which 4 hidden layers train well
-SMALL = 0.1  # of these rates: a first step in which what layers add hardly meets
+SMALL = 0.01  # of these rates: a step to first order, also where 16 layers add up
 
 
 def presets(depth: int, growing: bool) -> tuple[Parametrization, ...]:
@@ -64,7 +64,7 @@ def parts(quick: bool = False) -> list[Part]:
     depths = (2, 4, 8) if quick else (4, 8, 16)
     common: dict[str, Any] = {"activation": "relu", "observe": ("preactivations",), "observe_inputs": 60}
     trained = {"learning_rate": 1.0, "seeds": 2 if quick else 4, "steps": 60 if quick else 200, "batch_size": 60}
-    first = {"learning_rate": SMALL, "seeds": 12 if quick else 24, "steps": 1, "batch_size": 1}
+    first = {"learning_rate": SMALL, "seeds": 12 if quick else 48, "steps": 1, "batch_size": 1}
     several = depths[0 if quick else 1]  # the depth of several widths
     for depth in depths:
         for growing in (False, True):
@@ -105,7 +105,12 @@ def _kernels(quick: bool) -> Part:
     """How far tangent kernels move at each width; full batch."""
     two = {"classes": (0, 1), "train_size": 16, "test_size": None}
     settings: dict[str, Any] = {"parametrizations": ("ntp", "mup"), "depth": 2, "activation": "tanh", "batch_size": 16}
-    settings |= {"widths": (64, 512) if quick else (64, 256, 1024), "seeds": 10, "learning_rate": 1.0, "steps": 20}
+    settings |= {
+        "widths": (64, 512) if quick else (64, 256, 1024),
+        "seeds": 10 if quick else 30,
+        "learning_rate": 1.0,
+        "steps": 20,
+    }
     settings |= {"observe": ("ntk",), "observe_inputs": 8, "record_every": 20}
     return Part("kernels", "how far tangent kernels move at each width", two, settings, kind="training")
 
