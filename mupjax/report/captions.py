@@ -127,9 +127,9 @@ FIGURES = {
     ),
     "evolution.png": (
         "What a step moves, layer by layer",
-        "Means over seeds. Above: a small first step, at a hundredth of the rates of training, at each depth. Middle: the "
-        "mean over the steps of training. Below: a small first step at each width of the first layer; where lines "
-        "coincide, nothing depends on the width. nup is a reconstruction (Terjek 2025, arXiv:2502.13110).",
+        "Means over seeds. Above: a small first step, at a hundredth of the rates of training, at each depth. "
+        "Middle: the mean over the steps of training. Below: a small first step at each width of the first layer; "
+        "lines that coincide do not depend on it. nup is a reconstruction (Terjek 2025, arXiv:2502.13110).",
     ),
     "kernels.png": (
         "How far tangent kernels move",
