@@ -45,7 +45,7 @@ def depths_figure(steps: Rows, trained: Rows, *, figure: Any = None) -> Any:
         ax.set_xticks([], minor=True)
         ax.grid(color="0.92")
     axes[0].set_yscale("log")
-    axes[0].legend(fontsize="small")
+    axes[1].legend(fontsize="small")
     axes[1].set_ylim(bottom=0)
     return axes
 
@@ -83,6 +83,8 @@ def evolution_figure(steps: Rows, trained: Rows, widths: Rows, *, figure: Any = 
     for ax in axes.flat:
         ax.set_xticks(ticks, [f"{layer}" for layer in ticks])
         ax.set_xticks([], minor=True)
+    for ax in axes[:, 0]:
+        ax.set_ylim(top=min(10, ax.get_ylim()[1]))  # a run that explodes leaves the picture
     for ax, words in zip(axes[:, 0], ("one small step", "mean step of training", "one small step"), strict=True):
         ax.set_ylabel(f"relative change of $h^k$\n{words}")
     return axes
