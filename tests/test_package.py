@@ -76,3 +76,10 @@ def test_pins_agree_with_the_declared_requirements():
         assert required <= pinned
         assert "neural-tangents" in pinned
         assert "tensorflow" not in pinned
+
+
+@pytest.mark.xdist_group("guard")
+def test_groups_of_tests_share_a_process(request):
+    """Groups go by names of tests, which pytest 9.2 no longer lets pytest-xdist 3.8 change: fixtures ran twice."""
+    if getattr(request.config.option, "loadgroup", False):
+        assert request.node.nodeid.endswith("@guard")
