@@ -10,7 +10,6 @@ what follows or observes the sharpness beside measurements of their own, all in 
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from scipy.sparse.linalg import LinearOperator, eigsh
-from timing import NOTEBOOKS, command, notebook, seconds
+from timing import seconds, whole
 
 from mupjax import curvature, datasets
 from mupjax.activations import gain
@@ -171,15 +170,7 @@ def main() -> None:
     )
     met.append(goals.at_most("two normalized steps without matrices, 32 layers, widest 65,536: s", 30, took, ".1f"))
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        study = [sys.executable, "-m", "mupjax.cli", "reproduce", "edge-of-chaos", "--quick", "--no-cache"]
-        met.append(
-            goals.at_most("quick study: s", 180, command([*study, "--out", str(folder / "study")], folder), ".0f")
-        )
-        path = next(path for path in NOTEBOOKS if "edge" in path.stem)
-        for smoke, bound in ((True, 30), (False, 120)):
-            what = f"notebook {path.stem}{', small settings' if smoke else ''}: s"
-            met.append(goals.at_most(what, bound, notebook(path, folder, smoke), ".0f"))
+        met += whole("edge-of-chaos", "edge", Path(name))
     goals.report("Edge of chaos (`make bench-edge`)", lines, met, keep=keep)
 
 

@@ -8,7 +8,6 @@ plain IP and beside muP in the same run, calibration in steps of the network tha
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 import warnings
@@ -19,7 +18,7 @@ import goals
 import jax
 import jax.numpy as jnp
 import numpy as np
-from timing import NOTEBOOKS, command, notebook, seconds
+from timing import seconds, whole
 
 from mupjax import calibrate_initial_rates, datasets
 from mupjax.dynamics import dense
@@ -74,14 +73,7 @@ def main() -> None:
     lines.append(f"ranks of 5,000 x 1,024 features {ours:.2f} s, NumPy's matrix_rank {numpy:.2f} s")
     met.append(goals.at_most("ranks: times NumPy's matrix_rank", 1.0, ours / numpy))
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        study = [sys.executable, "-m", "mupjax.cli", "reproduce", "integrable", "--quick", "--no-cache"]
-        took = command([*study, "--dataset", "digits", "--out", str(folder / "study")], folder)
-        met.append(goals.at_most("quick study on digits: s", 180, took, ".0f"))
-        path = next(path for path in NOTEBOOKS if "integrable" in path.stem)
-        for smoke, bound in ((True, 30), (False, 120)):
-            what = f"notebook {path.stem}{', small settings' if smoke else ''}: s"
-            met.append(goals.at_most(what, bound, notebook(path, folder, smoke), ".0f"))
+        met += whole("integrable", "integrable", Path(name))
     goals.report("Integrable parametrizations (`make bench-integrable`)", lines, met, keep=keep)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import goals
 import jax
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
@@ -34,6 +35,18 @@ def notebook(path: Path, folder: Path, smoke: bool) -> float:
     command([sys.executable, "-m", "ipykernel", "install", "--prefix", str(data), "--name", "python3"], folder)
     environment = {"JUPYTER_PATH": str(data / "share" / "jupyter"), "MUPJAX_SMOKE": "1" if smoke else "0"}
     return command([sys.executable, "-c", KERNEL, str(path)], folder, **environment)
+
+
+def whole(paper: str, word: str, folder: Path) -> list[str]:
+    """Return the goals of a paper's quick study on digits and of the notebook that has a word in its name."""
+    study = [sys.executable, "-m", "mupjax.cli", "reproduce", paper, "--quick", "--no-cache", "--dataset", "digits"]
+    took = command([*study, "--out", str(folder / "study")], folder)
+    met = [goals.at_most("quick study on digits: s", 180, took, ".0f")]
+    path = next(path for path in NOTEBOOKS if word in path.stem)
+    for smoke, bound in ((True, 30), (False, 120)):
+        what = f"notebook {path.stem}{', small settings' if smoke else ''}: s"
+        met.append(goals.at_most(what, bound, notebook(path, folder, smoke), ".0f"))
+    return met
 
 
 def seconds(call: Callable[[], Any], repeats: int = 5) -> float:
