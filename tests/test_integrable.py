@@ -167,6 +167,8 @@ def test_finite_networks_come_to_one_limit(key):
     for name, p in presets.items():
         away[name] = []
         for width, seeds in ((1024, 8), (16384, 4)):
+            if name == "mup" and width == 1024:
+                continue  # it stays: one width shows where
 
             def run(seed, task, p=p, width=width):
                 key = jax.random.fold_in(jax.random.key(width), seed)
@@ -180,7 +182,7 @@ def test_finite_networks_come_to_one_limit(key):
     # muP's limit is another one, by far more than what is left of the others' distance.
     other = np.sqrt(np.mean((limits["mup"].predictions - limits["ip_llr"].predictions) ** 2)) / size
     assert other > 5 * max(away[name][1] for name in ("ip_llr", "hp", "hpz"))
-    assert away["mup"][1] == pytest.approx(other, rel=0.2)
+    assert away["mup"][-1] == pytest.approx(other, rel=0.2)
 
 
 def test_limit_scalings_are_muPs_in_the_first_step():
