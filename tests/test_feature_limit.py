@@ -43,7 +43,7 @@ def example(key):
 
 @pytest.fixture(scope="session")
 def ensemble():
-    return extrapolated(worked_example.task(), 256, 300, None, EXAMPLE)
+    return extrapolated(worked_example.task(), 256, 150, None, EXAMPLE)
 
 
 @shared
@@ -108,7 +108,7 @@ def test_finite_networks_extrapolate_to_the_limit(key, name):
     task, batch_size = settings.pop("task", worked_example.task()), settings.pop("batch_size", None)
     batches = None if batch_size is None else batch_order(key, 4, batch_size, settings["num_steps"])
     ours = feature_limit.train(task, mup(), key=key, num_particles=4096, num_runs=8, batches=batches, **settings)
-    assert z_score(ours, *extrapolated(task, 256, 150, batches, settings)) < Z
+    assert z_score(ours, *extrapolated(task, 256, 100, batches, settings)) < Z
 
 
 def without_response(monkeypatch):

@@ -295,7 +295,7 @@ def test_real_training_meets_its_own_limit_and_fails_the_others():
         spec = TrajectorySpec(steps=steps, grams=())
         limits[name] = train(MSE, parametrization, depth=2, spec=spec, **options).predictions
         runs = [
-            finite_runs(MSE, parametrization, width=width, seeds=200, steps=steps, **options).predictions
+            finite_runs(MSE, parametrization, width=width, seeds=100, steps=steps, **options).predictions
             for width in (256, 512)
         ]
         finite[name] = extrapolated(*runs)
