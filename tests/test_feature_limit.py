@@ -82,7 +82,7 @@ CASES = {  # the others are in `make study-limits`
 def extrapolated(task, width, seeds, batches, settings):
     """2 mean f_2n - mean f_n of real networks, without their bias of order 1/n, and its standard error [R, P, C].
 
-    Higher orders are seen below width 256 with ReLU at rate 1: differences of .03, .014, .0016 from width 64, 128, 256.
+    Higher orders show below width 256 with ReLU at rate 1: `z_score` is 8 with 1,200 seeds at widths 64 and 128.
     """
     parts = []
     for n, factor in ((2 * width, 2.0), (width, -1.0)):

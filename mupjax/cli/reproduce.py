@@ -91,7 +91,7 @@ def edge_of_chaos(
     out: Out = None,
     dataset: Annotated[str, typer.Option(help="digits, mnist, ...: whose images.")] = "digits",
     data_dir: DataDir = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer seeds, steps and layers: under three minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Less of everything, no q = 1: under three minutes.")] = False,
     parts: Annotated[str, typer.Option(help="Parts to run, comma-separated, or 'all'.")] = "all",
     memory_gb: Memory = 20.0,
     cache: Cache = True,

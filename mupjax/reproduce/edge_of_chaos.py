@@ -52,7 +52,8 @@ def presets(depth: int, growing: bool) -> tuple[Parametrization, ...]:
 def parts(quick: bool = False) -> list[Part]:
     """Return the study's parts: catapults, sharpening, kernels; depths, with widths that do not grow, and that do.
 
-    The small steps are for one input: what a layer adds is then the same at every depth, not only bounded.
+    The small steps are for one input: what a layer adds is then the same at every depth, not only bounded. `quick`
+    has fewer widths, seeds and steps, less depth, and no q = 1.
 
     Example:
       >>> [part.name for part in parts(quick=True)][:5]
