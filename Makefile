@@ -1,5 +1,7 @@
 # make demo: fresh machine to a finished comparison of real networks with their infinite-width limits.
 # make test: fresh machine to every test. PYTHON=python3.12 chooses the interpreter, and with it the pinned list.
+# make test-data: the tests that read real CIFAR-10 and MNIST, which MUPJAX_DATA must lead to; `make test` skips them
+# where it does not.
 PYTHON ?= python3
 VENV ?= .venv
 VERSION := $(shell $(PYTHON) -c 'import sys; print("3%d" % sys.version_info.minor)')
@@ -10,13 +12,19 @@ BIN := $(VENV)/bin
 XLA_COMPILES_QUICKLY := --xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1 \
     --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters
 
-.PHONY: demo test lint install bench-main bench-limits bench-sweeps bench-rich bench-integrable bench-edge study-main study-limits study-sweeps study-rich study-integrable study-edge clean
+.PHONY: demo test test-data lint install bench-main bench-limits bench-sweeps bench-rich bench-integrable bench-edge study-main study-limits study-sweeps study-rich study-integrable study-edge clean
 
 demo: install
 	$(BIN)/mupjax compare --out results/demo
 
+PYTEST = XLA_FLAGS="$(XLA_COMPILES_QUICKLY) $$XLA_FLAGS" OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+
 test: install lint
-	XLA_FLAGS="$(XLA_COMPILES_QUICKLY) $$XLA_FLAGS" OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(PYTEST)
+
+test-data: install
+	@test -n "$$MUPJAX_DATA" || { echo "Set MUPJAX_DATA to the folder that holds cifar-10-batches-bin and mnist."; exit 2; }
+	$(PYTEST) -m data
 
 lint: install
 	$(BIN)/ruff check .

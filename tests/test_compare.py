@@ -1,8 +1,5 @@
 """The main job: rows are what the dynamics compute, and the published picture comes out on real images."""
 
-import os
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -153,16 +150,13 @@ def test_bad_arguments_are_named(change, message):
         mupjax.compare(TASK, **(dict(widths=(8,), parametrizations=("mup",), **SMALL) | change))
 
 
-@pytest.mark.parametrize("dataset", ["digits", "cifar10"])
+@pytest.mark.parametrize("dataset", ["digits", pytest.param("cifar10", marks=pytest.mark.data("cifar10"))])
 def test_only_mup_keeps_features_moving_and_diverse(dataset):
     """Theory, section 3: the table of Chen et al. 2025, Sec. 5, on 32 images at widths 128 and 512, three seeds.
 
     The bounds are the measured table's with room for three seeds; the digits twin holds the same claims to the same
     bounds on other images.
     """
-    found = Path(os.environ.get("MUPJAX_DATA", "absent"))
-    if dataset == "cifar10" and not (found / "cifar-10-batches-bin").is_dir():
-        pytest.skip("CIFAR-10: MUPJAX_DATA does not lead to cifar-10-batches-bin (twin: digits)")
     task = datasets.load(dataset, classes=(0, 1), train_size=32, test_size=None)
     # The law of a network depends on its inputs through their Gram matrix alone: 32 coordinates stand for 3,072.
     coordinates = np.linalg.qr(np.asarray(task.inputs, np.float64).T)[1].T

@@ -1,5 +1,4 @@
-"""Datasets. A test on CIFAR-10 or MNIST runs twice: on files that it writes itself, and on the real ones, which are
-found through MUPJAX_DATA alone and skipped by name where they are not there."""
+"""Datasets. A test on CIFAR-10 or MNIST runs twice: on files that it writes itself, and on the real ones (`data`)."""
 
 from __future__ import annotations
 
@@ -94,27 +93,25 @@ def write_mnist(folder: Path, suffix: str = ".gz") -> list[Path]:
     return [folder / (name + suffix) for name in IDX]
 
 
-def real_data(dataset: str, folder: str, files: list[str]) -> Path:
-    root = os.environ.get("MUPJAX_DATA")
-    if not root or not all((Path(root) / folder / file).is_file() for file in files):
-        pytest.skip(f"{dataset}: MUPJAX_DATA is not set, or has no {folder}")
-    return Path(root) / folder
+def real(folder: str) -> Path:
+    """Where the real files of a test marked `data` are."""
+    return Path(os.environ["MUPJAX_DATA"]) / folder
 
 
-@pytest.fixture(params=["written", "real"])
+@pytest.fixture(params=["written", pytest.param("real", marks=pytest.mark.data("cifar10"))])
 def cifar10(request, monkeypatch, tmp_path) -> Path:
     """The folder of the binary batches; MUPJAX_DATA leads to it."""
     if request.param == "real":
-        return real_data("CIFAR-10", BINARY, [f"{name}.bin" for name in BATCHES])
+        return real(BINARY)
     write_binary(tmp_path / BINARY)
     monkeypatch.setenv("MUPJAX_DATA", str(tmp_path))
     return tmp_path / BINARY
 
 
-@pytest.fixture(params=["written", "real"])
+@pytest.fixture(params=["written", pytest.param("real", marks=pytest.mark.data("mnist"))])
 def mnist(request, monkeypatch, tmp_path) -> Path:
     if request.param == "real":
-        return real_data("MNIST", "mnist", [f"{name}.gz" for name in IDX])
+        return real("mnist")
     write_mnist(tmp_path / "mnist")
     monkeypatch.setenv("MUPJAX_DATA", str(tmp_path))
     return tmp_path / "mnist"
@@ -210,9 +207,10 @@ def test_written_mnist_is_read_back(tmp_path):
             np.testing.assert_array_equal(read_labels, labels)
 
 
+@pytest.mark.data("mnist")
 def test_real_mnist_is_what_everyone_knows_of_it():
     """Twin: test_written_mnist_is_read_back. Counts and first labels are public; .1307 and .3081 have four digits."""
-    folder = real_data("MNIST", "mnist", [f"{name}.gz" for name in IDX])
+    folder = real("mnist")
     paths = [folder / f"{name}.gz" for name in IDX]
     images, labels = _data_files.read_mnist(paths[0], paths[1])
     assert labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
@@ -290,9 +288,10 @@ def test_luma_weighs_the_planes():
     np.testing.assert_array_equal(luma[:, 0], [76, 150, 29, 255])  # 255 times .299, .587, .114, 1, rounded
 
 
+@pytest.mark.data("cifar10")
 def test_real_cifar10_has_the_known_grey_mean_and_deviation():
     """Twin: test_luma_weighs_the_planes. .4809 and .2392 are of all 50,000 images: z-scores over the images here."""
-    folder = real_data("CIFAR-10", BINARY, [f"{name}.bin" for name in BATCHES])
+    folder = real(BINARY)
     images = np.concatenate([_data_files.read_cifar_binary(folder / f"{name}.bin")[0] for name in BATCHES[:5]])
     grey = _data_files.luma(images) / 255
     for values, known in ((grey, 0.4809), ((grey - 0.4809) ** 2, 0.2392**2)):
@@ -768,9 +767,10 @@ def test_without_network_the_error_says_what_to_put_where(cache, monkeypatch, na
     assert files_under(cache) == []
 
 
+@pytest.mark.data("mnist")
 def test_the_checksums_are_the_published_ones():
     """Twin: test_mnist_is_fetched_and_checked. The training images are left out: copies recompressed are about."""
-    folder = real_data("MNIST", "mnist", [f"{name}.gz" for name in IDX])
+    folder = real("mnist")
     hashes = {name: f"md5:{pooch.file_hash(str(folder / f'{name}.gz'), alg='md5')}" for name in IDX[1:]}
     assert hashes == {name: _data_folders.MNIST_HASHES[name] for name in IDX[1:]}
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import xarray as xr
@@ -15,11 +12,6 @@ from mupjax.reproduce import integrable
 from mupjax.reproduce.integrable_claims import CURVE, LOSSES, RANKS, judge
 from mupjax.reproduce.parts import MAIN, run_part
 from mupjax.training_study import training_study
-
-DATA = os.environ.get("MUPJAX_DATA")
-needs_mnist = pytest.mark.skipif(
-    not DATA or not (Path(DATA) / "mnist").is_dir(), reason="MUPJAX_DATA has no MNIST (twin: digits)"
-)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +71,7 @@ def test_deep_ip_is_flat_on_digits_and_shallow_ip_is_not(digits):
     assert np.all(np.abs(moved[5]) < 0.01)
 
 
-@needs_mnist
+@pytest.mark.data("mnist")
 def test_deep_ip_is_flat_on_mnist_and_shallow_ip_is_not():
     """The paper's settings for one epoch, 375 batches of 128, here of 6,000 images; widths 128 and 1400."""
     parts = {part.name: part for part in integrable.parts("mnist")}
@@ -87,7 +79,7 @@ def test_deep_ip_is_flat_on_mnist_and_shallow_ip_is_not():
     for layers, widths in ((2, (128, 1400)), (3, (128,)), (4, (128, 1400)), (5, (128,))):
         part = parts[f"vanishing-gelu-{layers}"]
         data = part.data | {"train_size": 6000}
-        task = datasets.load("mnist", data_dir=DATA, **data)
+        task = datasets.load("mnist", **data)
         settings = part.settings | {"widths": widths, "steps": 375, "record_every": 375, "seeds": 1}
         found = training_study(task, **settings)
         moved[layers] = np.log(10) - found.train_loss.values.squeeze()
