@@ -12,7 +12,8 @@ from baselines import seconds
 from goals import at_most
 from sweep_grid import CELL, GRID, checked
 
-from mupjax.plan import COMPILE_SECONDS, FLOPS, describe, plan
+from mupjax import devices
+from mupjax.plan import describe, plan
 from mupjax.sweep import sweep
 from mupjax.task import Task
 
@@ -29,9 +30,9 @@ def padding(
     task: Task, grids: dict[str, Any], repeats: int, compile_seconds: Iterable[float], flops: Iterable[float]
 ) -> tuple[list[str], list[str]]:
     """What padding is weighed by, beside what was measured of each width; 'auto' beside the other choices."""
-    kind = "cpu" if jax.default_backend() == "cpu" else "other"
+    of = devices.traits()
     lines = [
-        f"Padding is weighed by {COMPILE_SECONDS[kind]:.1f} s for a program and {FLOPS[kind] / 1e9:.0f} GFLOP/s; "
+        f"Padding is weighed by {of.compile_seconds:.1f} s for a program and {of.flops / 1e9:.0f} GFLOP/s; "
         f"measured here, widths in order: {', '.join(f'{s:.1f}' for s in compile_seconds)} s and "
         f"{', '.join(f'{rate / 1e9:.0f}' for rate in flops)} GFLOP/s.",
         "",

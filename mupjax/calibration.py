@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
-from mupjax import activations, optim
+from mupjax import activations, devices, optim
 from mupjax.activations import Activation
 from mupjax.dynamics.dense import loss_per_sample
 from mupjax.network import MLP, hidden_widths, scaling_tree
@@ -115,10 +115,9 @@ def _calibrate(task: Task, key: jax.Array, learning_rate: jax.Array, batches: An
     for layer in range(1, depth + 2):
         name = "readout" if layer > depth else f"layer_{layer}"
         kept = 1.0 if scaling[name]["kernel"].init_kept is None else scaling[name]["kernel"].init_kept
-        kernel = scaling[name]["kernel"]
+        kernel, precision = scaling[name]["kernel"], model.precision or devices.matmul_precision()
         initial, moved = (
-            kernel.multiplier * jnp.matmul(x, part[name]["kernel"], precision=model.precision)
-            for part in (start, updates)
+            kernel.multiplier * jnp.matmul(x, part[name]["kernel"], precision=precision) for part in (start, updates)
         )
         h = kept * initial
         if "bias" in start[name]:  # biases are not calibrated

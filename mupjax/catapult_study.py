@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mupjax import curvature, results
+from mupjax import curvature, devices, results
 from mupjax.activations import Activation
 from mupjax.activations import get as get_activation
 from mupjax.cells import progress_bar
@@ -65,7 +65,7 @@ def catapult_study(
     record_every: int = 5,
     measure_every: int = 1,
     key: int = 0,
-    memory_gb: float = 8.0,
+    memory_gb: float | None = None,
     progress: bool = False,
 ) -> Any:
     r"""Train networks by full-batch gradient descent at multiples of their own inverse sharpness.
@@ -82,7 +82,7 @@ def catapult_study(
       record_every: steps between records of sharpness and cosine; losses are recorded at every step.
       measure_every: steps between measurements of the rates that follow the sharpness.
       key: seed of the random keys.
-      memory_gb: what a run may take.
+      memory_gb: what a run may take, by default the device's memory (`devices`).
       progress: show a progress bar.
 
     Returns:
@@ -113,7 +113,7 @@ def catapult_study(
             "eigenvalue the sharpness that rates are held against."
         )
     layers = hidden_widths(width, depth, preset)
-    at_once = min(jax.local_device_count(), seeds * len(factors))
+    at_once = devices.at_once(seeds * len(factors))
     need = dense.estimate_bytes(task, width=layers, depth=depth, num_steps=steps, spec=SPEC).working
     check_memory(int(at_once * (PRODUCTS / 4 + 2) * need), memory_gb, f"{at_once} networks", "take fewer units")
     keys = jax.vmap(lambda seed: run_key(jax.random.key(key), seed, width))(jnp.arange(seeds))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mupjax import results
+from mupjax import devices, results
 from mupjax.activations import Activation
 from mupjax.classification import Classification
 from mupjax.dynamics import feature_limit, kernel_limit
@@ -48,6 +48,7 @@ def settings_of(
     key: int,
     steps: int,
     gram_steps: tuple[int, ...] = (0, -1),
+    memory_gb: float | None,
     **settings: Any,
 ) -> Settings:
     """Return what the cells share: random key, batches, and which steps are recorded (all, or about 200 of them)."""
@@ -58,7 +59,8 @@ def settings_of(
     spec = TrajectorySpec(steps=tuple(sorted({*range(0, steps + 1, stride), steps})), gram_steps=gram_steps)
     if spec.resolve_gram_steps(steps)[0] != 0:
         raise ValueError(f"Expected `gram_steps` to begin with 0, got gram_steps={tuple(gram_steps)!r}.")
-    return Settings(key=base, seed=key, batches=batches, steps=steps, spec=spec, **settings)
+    budget = devices.memory_budget(memory_gb)
+    return Settings(key=base, seed=key, batches=batches, steps=steps, spec=spec, memory_gb=budget, **settings)
 
 
 def infinite_row(
@@ -139,8 +141,6 @@ def learning_rates(given: float | Mapping[str, float] | None, names: list[str]) 
 def check_memory(task, classes, settings: Settings) -> None:
     """Raise ValueError where the limit of one of these classes does not fit the budget."""
     memory_gb = settings.memory_gb
-    if not memory_gb > 0:
-        raise ValueError(f"Expected `memory_gb` to be positive, got memory_gb={memory_gb!r}.")
     if any(kind.kind == "feature" for kind in classes):
         need = feature_limit.estimate_bytes(
             task,

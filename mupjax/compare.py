@@ -53,7 +53,7 @@ def compare(
     max_directions: int | None = None,
     gram_steps: Sequence[int] = (0, -1),
     key: int = 0,
-    memory_gb: float = 8.0,
+    memory_gb: float | None = None,
     progress: bool = False,
 ) -> Any:
     """Train finite networks of every parametrization and width, and set their infinite-width limit beside them.
@@ -82,7 +82,8 @@ def compare(
         be asked from each side. Long training asks in ever fewer new directions.
       gram_steps: when features are measured, 0 first; negative ones count from the end.
       key: seed of the random keys.
-      memory_gb: what the largest cell may take; a larger one is refused before anything runs.
+      memory_gb: what the largest cell may take, by default the device's memory (`devices`); a larger one is refused
+        before anything runs.
       progress: show a progress bar with the current cell.
 
     Returns:

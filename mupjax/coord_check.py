@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mupjax import coordinates, runs
+from mupjax import coordinates, devices, runs
 from mupjax import parametrization as presets
 from mupjax.activations import Activation
 from mupjax.cells import progress_bar
@@ -68,7 +68,7 @@ def coord_check(
     centred: bool = True,
     control: bool = True,
     key: int = 0,
-    memory_gb: float = 8.0,
+    memory_gb: float | None = None,
     progress: bool = False,
 ) -> Any:
     """Measure the coordinates of every layer and their changes over a few updates at several widths.
@@ -95,7 +95,7 @@ def coord_check(
       control: also check the library's MLP in standard parametrization with one rate for all widths, which must fail.
         It sees the inputs as vectors.
       key: seed of the random keys.
-      memory_gb: what the largest cell may take.
+      memory_gb: what the largest cell may take, by default the device's memory (`devices`).
       progress: show a progress bar.
 
     Returns:
@@ -210,9 +210,9 @@ def _check_model(name: str, model: _Model, widths: list[int]) -> None:
             )
 
 
-def _check_memory(widest: Look, seeds: int, memory_gb: float) -> None:
+def _check_memory(widest: Look, seeds: int, memory_gb: float | None) -> None:
     """Count parameters six times (now, next, gradient, update, two of Adam's), outputs three (now, first, change)."""
-    at_once = min(jax.device_count(), seeds) if jax.default_backend() == "cpu" else seeds
+    at_once = devices.at_once(seeds)
     numbers = 6 * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(widest.boxed))
     numbers += 3 * sum(map(math.prod, widest.layers.values()))
     check_memory(4 * numbers * at_once, memory_gb, f"the widest model, {at_once} at once", "take narrower models")

@@ -45,7 +45,7 @@ def covariance_study(
     particles: int = 2048,
     limit_runs: int = 16,
     key: int = 0,
-    memory_gb: float = 8.0,
+    memory_gb: float | None = None,
     progress: bool = False,
 ) -> Any:
     """Measure covariance preservation (`mupjax.covariance`) in networks without hidden matrices and in their limit.
@@ -60,7 +60,7 @@ def covariance_study(
       gram_steps: when vectors are compared.
       particles, limit_runs: of the limit, as in `compare`.
       key: seed of the random keys.
-      memory_gb: what the largest part may take.
+      memory_gb: what the largest part may take, by default the device's memory (`devices`).
       progress: show a progress bar.
 
     Returns:

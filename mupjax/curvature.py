@@ -99,7 +99,8 @@ def empirical_ntk(
     r"""Return :math:`\Theta = J R J^\top` of a few inputs, a column at a time: the Jacobian is never held."""
     product, like = _ntk_product(network, params, jnp.asarray(inputs), scaling)
     columns = jnp.eye(like.size, dtype=like.dtype).reshape(-1, *like.shape)
-    return jax.lax.map(product, columns).reshape(like.size, like.size)
+    with jax.default_matmul_precision("highest"):
+        return jax.lax.map(product, columns).reshape(like.size, like.size)
 
 
 def sharpness(
@@ -308,7 +309,8 @@ def _training_loss(network: Network, task: Task, params_0: Any) -> Callable[[Any
 
 
 def _outputs(network: Network, params: Any, x: Any) -> jax.Array:
-    found: Any = network.apply({"params": params}, x) if isinstance(network, MLP) else network(params, x)
+    with jax.default_matmul_precision("highest"):  # eigenvalues depend on it
+        found: Any = network.apply({"params": params}, x) if isinstance(network, MLP) else network(params, x)
     return found
 
 

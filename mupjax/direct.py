@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mupjax import devices
 from mupjax.cells import Settings
 from mupjax.dynamics import dense, matrix_free
 from mupjax.dynamics._arguments import check_memory as check_budget
@@ -99,8 +100,7 @@ def check_memory(task: Task, dynamics: str, width: Width, seeds: int, settings: 
         batch_size = None if settings.batches is None else settings.batches.shape[1]
         one = dense.estimate_bytes(task, batch_size=batch_size, **common)
     copies = 2 if dynamics == LINEARIZED else 1  # every vector has its tangent
-    on_cpu = jax.default_backend() == "cpu"
-    at_once = min(jax.local_device_count(), seeds) if on_cpu else seeds
+    at_once = devices.at_once(seeds)
     if copies * one.working * at_once + 2 * one.result * seeds > 1e9 * settings.memory_gb:
         at_once = 1
     advice = "take fewer steps, samples, seeds or units, or raise memory_gb"

@@ -159,7 +159,8 @@ def sampled_signals(key: Any, inputs: Float[ArrayLike, " d"], widths: tuple[int,
         length = jnp.sum(x**2)
         std = sigma * jnp.sqrt(jnp.sum(dhs[0] ** 2) / widths[layer])
         noise = std * jax.random.normal(keys[depth + 1 + layer], h.shape, h.dtype)
-        along = (hs[layer + 1] @ dhs[0] - noise @ x) / jnp.where(length > 0, length, 1)
+        passed = jnp.matmul(hs[layer + 1], dhs[0], precision="highest") - jnp.matmul(noise, x, precision="highest")
+        along = passed / jnp.where(length > 0, length, 1)
         dhs.insert(0, (a + b * jnp.sign(h)) * (along * x + noise))
     return Signals(tuple(hs), tuple(dhs))
 

@@ -10,12 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-_WITHOUT_FLOAT64 = ("tpu", "METAL")
-
-
-def has_float64() -> bool:
-    """Whether the default device computes in float64."""
-    return jax.default_backend() not in _WITHOUT_FLOAT64
+from mupjax import devices
 
 
 def in_float64(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -29,7 +24,7 @@ def in_float64(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @jax.custom_batching.custom_vmap
     def wrapped(*arrays: Any) -> Any:
-        with jax.enable_x64(True) if has_float64() else nullcontext():
+        with jax.enable_x64(True) if devices.traits().float64 else nullcontext():
             return fn(*arrays)
 
     @wrapped.def_vmap

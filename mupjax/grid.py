@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import optax
 
-from mupjax import activations, network, observables, optim
+from mupjax import activations, devices, network, observables, optim
 from mupjax import parametrization as presets
 from mupjax.activations import Activation
 from mupjax.dynamics import padded
@@ -77,7 +77,7 @@ def grid_of(
     spec: TrajectorySpec,
     padding: str,
     key: int,
-    memory_gb: float,
+    memory_gb: float | None,
     observe: Sequence[str] = (),
     observe_every: int | None = None,
 ) -> Grid:
@@ -111,8 +111,6 @@ def grid_of(
         raise ValueError(f"Expected `momentum` to be >= 0 and < 1, got momentum={momentum!r}.")
     if batch_size is not None and not 1 <= batch_size <= task.num_train:
         raise ValueError(f"Expected `batch_size` to be in 1..{task.num_train}, got batch_size={batch_size}.")
-    if not memory_gb > 0:
-        raise ValueError(f"Expected `memory_gb` to be positive, got memory_gb={memory_gb!r}.")
     for depth in depths:
         check_distinct(widths=[network.hidden_widths(width, depth) for width in widths])  # 4 is (4, 4)
     if unknown := [name for name in observe if name not in observables.NAMES]:
@@ -152,7 +150,7 @@ def grid_of(
         centred,
         spec,
         key,
-        memory_gb,
+        devices.memory_budget(memory_gb),
         padding if paddable else "never",
         tuple(observe),
         observe_every,

@@ -36,7 +36,7 @@ def limit(
     seeds: int = 256,
     base_width: int = 1,
     key: int = 0,
-    memory_gb: float = 8.0,
+    memory_gb: float | None = None,
     progress: bool = False,
 ) -> Any:
     """Train at infinite width, and where widths are given measure how finite networks approach it.

@@ -19,7 +19,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, ArrayLike, Float
 
-from mupjax import activations
+from mupjax import activations, devices
 from mupjax.activations import Activation
 from mupjax.parametrization import Parametrization, ParamScaling, Role
 
@@ -74,7 +74,8 @@ class Dense(nn.Module):
       parametrization: gives the scaling of the kernel (and the bias).
       use_bias: adds a bias (output_bias for the readout).
       layer: its number, 1 for the first; asked for where layers have exponents of their own.
-      precision: of the matrix product; 'highest' so that no device silently uses TF32 or bfloat16.
+      precision: of the matrix product; by default that of `devices.matmul_precision`, so that no device silently uses
+        TF32 or bfloat16.
 
     Raises:
       ValueError: where a boxed parameter carries another scaling than this layer's, as one made under another
@@ -86,14 +87,14 @@ class Dense(nn.Module):
     parametrization: Parametrization
     use_bias: bool = False
     layer: int | None = None
-    precision: Any = "highest"
+    precision: Any = None
 
     @nn.compact
     def __call__(self, x: Float[ArrayLike, "*batch fan_in"]) -> Float[Array, "*batch fan_out"]:
         x = jnp.asarray(x)
         fan_in = x.shape[-1]
         kernel, scaling = self._scaled_param("kernel", self.role, fan_in, (fan_in, self.features), x.dtype)
-        y = jnp.matmul(x, kernel, precision=self.precision)
+        y = jnp.matmul(x, kernel, precision=self.precision or devices.matmul_precision())
         y = y if scaling.multiplier == 1 else scaling.multiplier * y
         if self.use_bias:
             role: Role = "output_bias" if self.role == "output" else "bias"
@@ -138,7 +139,7 @@ class MLP(nn.Module):
       parametrization: exponents of width.
       activation: a name, an Activation or an elementwise function.
       use_bias: whether all layers have biases, or none; by default those that the parametrization gives one.
-      precision: of the matrix products.
+      precision: of the matrix products, as in `Dense`.
 
     Raises:
       ValueError: for widths, depths or numbers of outputs that are not positive ints, a tuple of another length than
@@ -159,7 +160,7 @@ class MLP(nn.Module):
     parametrization: Parametrization
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh"
     use_bias: bool | None = None
-    precision: Any = "highest"
+    precision: Any = None
 
     def setup(self) -> None:
         widths = hidden_widths(self.width, self.depth, self.parametrization)

@@ -18,16 +18,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mupjax import observables
+from mupjax import devices, observables
 from mupjax.dynamics import dense
 from mupjax.grid import Grid
 from mupjax.network import MLP, hidden_widths, scaling_tree
 from mupjax.task import Task
 from mupjax.trajectory import leaves_nbytes
-
-# Of one device, in orders of magnitude (benchmarks/sweep.py measures them): padding is weighed by them.
-COMPILE_SECONDS = {"cpu": 2.0, "other": 5.0}
-FLOPS = {"cpu": 5e10, "other": 1e13}
 
 
 class Program(NamedTuple):
@@ -89,7 +85,7 @@ def plan(task: Task, grid: Grid, *, platform: str | None = None) -> Plan:
     Raises:
       ValueError: where one run of some cell does not fit the grid's `memory_gb`.
     """
-    platform = platform or jax.default_backend()
+    platform = platform or devices.platform()
     programs, cells = [], []
     for depth, optimizer in product(range(len(grid.depths)), range(len(grid.optimizers))):
         layers = [hidden_widths(width, grid.depths[depth]) for width in grid.widths]
@@ -119,7 +115,7 @@ def describe(chosen: Plan) -> dict[str, Any]:
     """Return what is stored of a plan: bits depend on it, and where runs are vmapped on the devices that share them."""
     vmapped = any(program.inner == "vmap" for program in chosen.programs)
     return {
-        **({"devices": jax.local_device_count()} if vmapped else {}),
+        **({"devices": len(devices.local_devices())} if vmapped else {}),
         "cells": {cell.name: cell.program for cell in chosen.cells},
         "programs": [
             {"widths": list(p.widths), "padded": p.padded, "chunk": p.chunk, "inner": p.inner} for p in chosen.programs
@@ -151,7 +147,7 @@ def _groups(task: Task, grid: Grid, layers: list[tuple[int, ...]], optimizer: in
     if grid.padding == "always":
         return [tuple(order)]
     runs = len(grid.parametrizations) * len(grid.rates[optimizer]) * grid.seeds * grid.steps
-    kind = "cpu" if platform == "cpu" else "other"
+    of = devices.traits(platform)
 
     def extra(group: list[int]) -> float:
         """Operations that padding adds."""
@@ -161,7 +157,7 @@ def _groups(task: Task, grid: Grid, layers: list[tuple[int, ...]], optimizer: in
     groups: list[list[int]] = []
     for i in order:
         last = groups[-1] if groups else []
-        saved = COMPILE_SECONDS[kind] * FLOPS[kind]
+        saved = of.compile_seconds * of.flops
         if last and extra([*last, i]) - extra(last) < saved:
             last.append(i)
         else:
@@ -181,15 +177,16 @@ def _program(task, grid: Grid, layers: list[tuple[int, ...]], depth: int, optimi
         spec=grid.spec,
     )
     working = bytes_.working + _state_bytes(task, grid, widths, optimizer) + _observer_bytes(task, grid, widths)
-    on_cpu = platform == "cpu"
+    inner = devices.traits(platform).inner
     runs = group * len(grid.rates[optimizer]) * grid.seeds
-    # On CPUs one run a device trains at a time, elsewhere all runs of a call do. Of a cell's results there are four
-    # copies where they are written and read (as they came, as the Dataset has them, zarr's, compressed), of a call's
+    # Where runs are mapped one a device trains at a time, else all of a call. Of a cell's results there are four copies
+    # where they are written and read (as they came, as the Dataset has them, zarr's, compressed), of a call's
     # three where its runs do not fill the devices (benchmarks/sweep_growth.py measures it).
-    at_once = min(jax.local_device_count(), runs) if on_cpu else 1
+    mapped = inner == "map"
+    at_once = min(len(devices.local_devices()), runs) if mapped else 1
     whole, in_call = 4 * runs * bytes_.result, 3 * bytes_.result
-    room = 1e9 * grid.memory_gb - whole - (working * at_once if on_cpu else 0)
-    a_run = in_call + (0 if on_cpu else working)
+    room = 1e9 * grid.memory_gb - whole - (working * at_once if mapped else 0)
+    a_run = in_call + (0 if mapped else working)
     if room < a_run:
         need = (whole + working * at_once + in_call) / 1e9
         raise ValueError(
@@ -211,8 +208,8 @@ def _program(task, grid: Grid, layers: list[tuple[int, ...]], depth: int, optimi
         any(preset.update == "normalized" for preset in grid.parametrizations),
         any(preset.residual is not None for preset in grid.parametrizations),
         chunk,
-        "map" if on_cpu else "vmap",
-        working * (at_once if on_cpu else chunk),
+        inner,
+        working * (at_once if mapped else chunk),
         whole + chunk * in_call,
     )
 

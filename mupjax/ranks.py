@@ -151,7 +151,7 @@ def contributions(model: MLP, inputs: Float[ArrayLike, "G d"]) -> Callable[[Stat
             kept = _kept(scaling["kernel"], state.step)
             start = {"kernel": kept * layer_0["kernel"]} | {k: v for k, v in layer_0.items() if k != "kernel"}
             parts = (start, jax.tree.map(jnp.subtract, layer_1, start), jax.tree.map(jnp.subtract, layer, layer_1))
-            values = [_linear(part, x, scaling, model.precision) for part in (*parts, layer)]
+            values = [_linear(part, x, scaling) for part in (*parts, layer)]
             rows.append(jnp.stack([jnp.mean(jnp.abs(value)) for value in values]))
         return Contributions(*jnp.stack(rows, axis=1))
 
@@ -172,8 +172,8 @@ def _kept(scaling: ParamScaling, step: Any) -> Any:
     return 1.0 if scaling.init_kept is None else jnp.where(step > 0, scaling.init_kept, 1.0)
 
 
-def _linear(params: Any, x: jax.Array, scaling: Any, precision: Any) -> jax.Array:
-    y = scaling["kernel"].multiplier * jnp.matmul(x, params["kernel"], precision=precision)
+def _linear(params: Any, x: jax.Array, scaling: Any) -> jax.Array:
+    y = scaling["kernel"].multiplier * jnp.matmul(x, params["kernel"], precision="highest")
     return y + scaling["bias"].multiplier * params["bias"][None, :] if "bias" in params else y
 
 

@@ -12,6 +12,8 @@ import numpy as np
 from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 
+from mupjax import devices
+
 BATCHES, DRAWS = 2**32 - 2, 2**32 - 1  # tags of keys, out of the way of seeds
 
 
@@ -28,8 +30,8 @@ def map_runs(
 
     The runs axis is sharded over this process's devices; inside a device the runs are mapped one after the other
     ('map', the default on CPUs, where small batched products are slow: see benchmarks/dense.py) or vmapped ('vmap', the
-    default elsewhere). Runs that do not fill the devices are padded with copies whose results are dropped. A run's
-    numbers do not depend on the other runs' under 'map'; NaN stays in its own row under both.
+    default elsewhere: `devices`). Runs that do not fill the devices are padded with copies whose results are dropped.
+    A run's numbers do not depend on the other runs' under 'map'; NaN stays in its own row under both.
 
     Args:
       fn: a pure function of one run and the shared arguments.
@@ -55,17 +57,16 @@ def map_runs(
     if len(counts) != 1 or 0 in counts:
         raise ValueError(f"Expected `runs` to share one leading axis of at least 1, got {sorted(counts)}.")
     (num_runs,) = counts
-    devices = jax.local_devices()[:num_runs]
-    inner = inner or ("map" if devices[0].platform == "cpu" else "vmap")
-    padded = jax.tree.map(lambda leaf: _pad(leaf, -num_runs % len(devices)), runs)
-    level = optimization_level if devices[0].platform == "cpu" else None
-    found = _sharded(fn, tuple(devices), inner, len(shared), level)(padded, *shared)
-    return jax.tree.map(lambda leaf: leaf[:num_runs], found) if num_runs % len(devices) else found
+    shared_by = devices.local_devices()[:num_runs]
+    padded = jax.tree.map(lambda leaf: _pad(leaf, -num_runs % len(shared_by)), runs)
+    level = optimization_level if devices.platform() == "cpu" else None
+    found = _sharded(fn, tuple(shared_by), inner or devices.traits().inner, len(shared), level)(padded, *shared)
+    return jax.tree.map(lambda leaf: leaf[:num_runs], found) if num_runs % len(shared_by) else found
 
 
 @lru_cache(maxsize=32)
 def _sharded(
-    fn: Callable[..., Any], devices: tuple[Any, ...], inner: str, num_shared: int, optimization_level: int | None
+    fn: Callable[..., Any], shared_by: tuple[Any, ...], inner: str, num_shared: int, optimization_level: int | None
 ) -> Callable[..., Any]:
     """The jitted map; the same `fn` finds its compiled program again."""
 
@@ -74,7 +75,7 @@ def _sharded(
             return jax.vmap(lambda run: fn(run, *shared))(runs)
         return lax.map(lambda run: fn(run, *shared), runs)
 
-    mesh = jax.sharding.Mesh(np.array(devices), ("runs",), axis_types=(AxisType.Auto,))
+    mesh = jax.sharding.Mesh(np.array(shared_by), ("runs",), axis_types=(AxisType.Auto,))
     specs = (PartitionSpec("runs"), *(PartitionSpec() for _ in range(num_shared)))
     # check_vma=False: the scans inside `fn` start from carries that do not vary over the mesh.
     return jax.jit(

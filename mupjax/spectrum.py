@@ -36,7 +36,8 @@ def extremes(
 ) -> Extremes:
     """Return the largest and smallest eigenvalues of a symmetric operator.
 
-    Pure: may be jitted and vmapped. Holds `num_products` vectors (Lanczos with full reorthogonalisation).
+    Pure: may be jitted and vmapped. Holds `num_products` vectors (Lanczos with full reorthogonalisation). Products are
+    computed at JAX's 'highest' precision, whatever the network trains with.
 
     Args:
       product: A v for v shaped like `like`.
@@ -65,7 +66,8 @@ def extremes(
         return ravel_pytree(product(unravel(v)))[0].astype(flat.dtype)
 
     lanczos = decomp.tridiag_sym(steps, materialize=False, reortho="full", custom_vjp=False)
-    found = lanczos(flat_product, start)
+    with jax.default_matmul_precision("highest"):  # the operator's products too
+        found = lanczos(flat_product, start)
     diagonal, off = found.J_small
     values, residuals = _ritz(diagonal, jnp.append(off, jnp.sqrt(jnp.sum(found.residual**2))))
     down = jnp.argsort(-jnp.where(jnp.isnan(values), -jnp.inf, values))

@@ -49,7 +49,7 @@ def sweep(
     observe_every: int | None = None,
     padding: str = "auto",
     key: int = 0,
-    memory_gb: float = 8.0,
+    memory_gb: float | None = None,
     out: str | os.PathLike[str] | None = None,
     executor: Executor | None = None,
     about: Mapping[str, Any] | None = None,
@@ -83,7 +83,8 @@ def sweep(
       observe_every: steps between observations; by default the first and the last step are observed.
       padding: whether widths share a program: 'auto' (where that costs less than compiling), 'always' or 'never'.
       key: seed of the random keys.
-      memory_gb: what a cell may take in all, as it runs and as its results are written.
+      memory_gb: what a cell may take in all, as it runs and as its results are written, by default the device's
+        memory (`devices`).
       out: a directory for results.zarr; it may hold an unfinished sweep of the same arguments.
       executor: any `concurrent.futures.Executor`: cells go to its workers, which write into `out`, a directory that
         all of them see. Process pools must use 'spawn'.

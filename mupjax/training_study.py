@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mupjax import activations, calibration, curvature, parametrization, ranks, results
+from mupjax import activations, calibration, curvature, devices, parametrization, ranks, results
 from mupjax.activations import Activation
 from mupjax.cells import progress_bar
 from mupjax.dynamics import dense
@@ -54,7 +54,7 @@ def training_study(
     observe_inputs: int = 512,
     keep_predictions: bool = False,
     key: int = 0,
-    memory_gb: float = 8.0,
+    memory_gb: float | None = None,
     progress: bool = False,
 ) -> Any:
     """Train networks by minibatch SGD and record what happens.
@@ -77,7 +77,7 @@ def training_study(
         the square of their number times that of outputs.
       keep_predictions: whether to keep the outputs of the test inputs, at the start and after the last step.
       key: seed of the random keys.
-      memory_gb: what a run may take.
+      memory_gb: what a run may take, by default the device's memory (`devices`).
       progress: show a progress bar.
 
     Returns:
@@ -115,7 +115,7 @@ def training_study(
     for width in widths:
         layers = hidden_widths(width, depth, widest)
         need = dense.estimate_bytes(task, width=layers, depth=depth, num_steps=steps, batch_size=batch_size, spec=spec)
-        at_once = min(jax.local_device_count(), seeds)
+        at_once = devices.at_once(seeds)
         need = int(1.5 * need.working * at_once)  # the observers hold two more copies of the parameters
         if "ntk" in observe:  # four matrices of every pair of outputs
             side = min(observe_inputs, task.num_train) * task.out_dim

@@ -12,7 +12,7 @@ import optax
 import pytest
 import scipy.special
 
-from mupjax import activations
+from mupjax import activations, devices
 from mupjax.activations import Activation
 from mupjax.dynamics import dense, kernel_limit
 from mupjax.dynamics._neural_tangents import load
@@ -177,7 +177,7 @@ def test_quadrature_error_of_a_kink_is_an_order_of_magnitude():
 def test_quadrature_agrees_with_a_closed_form_on_many_inputs_and_an_input_of_zeros(monkeypatch):
     inputs = np.vstack([np.zeros((1, 5)), RNG.standard_normal((40, 5))])
     # At most 2 rows a block, so that blocks of rows, an uneven last one included, are put together.
-    monkeypatch.setattr("mupjax.dynamics._kernels.BLOCK_ELEMENTS", 2 * 41 * 50**2)
+    monkeypatch.setitem(devices.TRAITS, "cpu", devices.TRAITS["cpu"]._replace(quadrature=2 * 41 * 50**2))
     limit = kernels(inputs, sp(), depth=2, activation=Activation("another erf", jax.scipy.special.erf))
     exact = kernels(inputs, sp(), depth=2, activation="erf")
     assert limit.quadrature_error is not None

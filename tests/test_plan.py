@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from jaxtyping import config as jaxtyping_config
 
-from mupjax import optim
+from mupjax import devices, optim
 from mupjax.grid import grid_of
 from mupjax.parametrization import mup, sp
-from mupjax.plan import COMPILE_SECONDS, FLOPS, describe, plan, step_flops, table
+from mupjax.plan import describe, plan, step_flops, table
 from mupjax.sweep import SPEC
 from mupjax.task import Task
 
@@ -68,7 +68,8 @@ def test_padding_is_weighed_against_compiling():
     widths = (64, 256)
     runs = 2 * 3 * 4  # parametrizations x rates x seeds
     narrow, wide = (step_flops(TASK, (n, n), 4) for n in widths)
-    even = COMPILE_SECONDS["cpu"] * FLOPS["cpu"] / (runs * (wide - narrow))  # steps at which both cost the same
+    cpu = devices.traits("cpu")
+    even = cpu.compile_seconds * cpu.flops / (runs * (wide - narrow))  # steps at which both cost the same
     for steps, programs in ((int(0.9 * even), 1), (int(1.1 * even), 2)):
         assert len(planned(widths=widths, depths=(2,), steps=steps)[1].programs) == programs
     assert len(planned(widths=widths, depths=(2,), steps=int(1.1 * even), platform="gpu")[1].programs) == 1

@@ -95,7 +95,7 @@ def compare(
         str, typer.Option(help="Steps at which features are measured; -1 is the last.", rich_help_panel=TRAINING)
     ] = "0,-1",
     key: Key = 0,
-    memory_gb: Memory = 8.0,
+    memory_gb: Memory = None,
     cache: Cache = True,
 ) -> None:
     """Train networks of several parametrizations and widths beside their infinite-width limit, and compare."""

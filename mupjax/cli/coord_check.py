@@ -77,7 +77,7 @@ def coord_check(
         typer.Option(help="Also check a standard network with one rate, which must fail.", rich_help_panel=NETWORK),
     ] = True,
     key: Key = 0,
-    memory_gb: Memory = 8.0,
+    memory_gb: Memory = None,
     cache: Cache = True,
 ) -> None:
     """Check that coordinates and their changes keep their size as width grows; exit code 1 where that is not shown."""

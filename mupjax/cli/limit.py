@@ -81,7 +81,7 @@ def limit(
         int, typer.Option(help="Networks of each width up to 256; fewer beyond.", rich_help_panel=STUDY)
     ] = 256,
     key: Key = 0,
-    memory_gb: Memory = 8.0,
+    memory_gb: Memory = None,
     cache: Cache = True,
 ) -> None:
     """Train at infinite width, with error bars; with --widths, measure how networks approach it."""

@@ -45,7 +45,14 @@ BatchSize = Annotated[
 ]
 Momentum = Annotated[float, typer.Option(help="Of SGD, in [0, 1).", rich_help_panel=TRAINING)]
 Key = Annotated[int, typer.Option(help="Seed of the random keys.", rich_help_panel=TRAINING)]
-Memory = Annotated[float, typer.Option(help="Refuse runs that need more.", rich_help_panel=TRAINING)]
+Memory = Annotated[
+    float | None,
+    typer.Option(
+        help="Refuse runs that need more, in GB; by default 8 (reproduce 20) on CPUs, else what the device has.",
+        show_default=False,
+        rich_help_panel=TRAINING,
+    ),
+]
 Particles = Annotated[
     int, typer.Option(help="Particles of the feature-learning limit; powers of two are best.", rich_help_panel=LIMIT)
 ]

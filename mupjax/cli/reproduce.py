@@ -53,7 +53,7 @@ def rich_features(
     data_dir: DataDir = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer widths, seeds and steps: under three minutes.")] = False,
     parts: Annotated[str, typer.Option(help="Parts to run, comma-separated, or 'all'.")] = "all",
-    memory_gb: Memory = 20.0,
+    memory_gb: Memory = None,
     cache: Cache = True,
 ) -> None:
     """Rich features and global convergence in muP (Chen et al. 2025): feature change, diversity, non-degeneracy.
@@ -62,6 +62,7 @@ def rich_features(
     """
     names = None if parts == "all" else parsing.names(parts)
     running.prepare_jax(cache)
+    budget = running.memory_budget(memory_gb)
     from mupjax import plots
     from mupjax.reproduce import rich_features as study
     from mupjax.reproduce import tables
@@ -73,7 +74,13 @@ def rich_features(
         if dataset == "digits":
             print(f"{why} Running on the embedded digits; --dataset cifar10 fetches CIFAR-10.")
     found, verdicts = study.reproduce(
-        dataset, quick=quick, names=names, data_dir=data_dir, out=out, memory_gb=memory_gb, progress=True
+        dataset,
+        quick=quick,
+        names=names,
+        data_dir=data_dir,
+        out=out,
+        memory_gb=budget,
+        progress=True,
     )
 
     def more(name: str, folder: Path) -> list[Path]:
@@ -93,7 +100,7 @@ def edge_of_chaos(
     data_dir: DataDir = None,
     quick: Annotated[bool, typer.Option("--quick", help="Less of everything, no q = 1: under three minutes.")] = False,
     parts: Annotated[str, typer.Option(help="Parts to run, comma-separated, or 'all'.")] = "all",
-    memory_gb: Memory = 20.0,
+    memory_gb: Memory = None,
     cache: Cache = True,
 ) -> None:
     """MLPs at the edge of chaos (Terjek 2025, partly reconstructed): catapults, sharpness, depth.
@@ -102,13 +109,20 @@ def edge_of_chaos(
     """
     names = None if parts == "all" else parsing.names(parts)
     running.prepare_jax(cache)
+    budget = running.memory_budget(memory_gb)
     from mupjax import plots
     from mupjax.reproduce import edge_of_chaos as study
     from mupjax.reproduce.edge_reading import by_depth, by_width
     from mupjax.reproduce.parts import MAIN
 
     found, verdicts = study.reproduce(
-        dataset, quick=quick, names=names, data_dir=data_dir, out=out, memory_gb=memory_gb, progress=True
+        dataset,
+        quick=quick,
+        names=names,
+        data_dir=data_dir,
+        out=out,
+        memory_gb=budget,
+        progress=True,
     )
 
     def more(name: str, folder: Path) -> list[Path]:
@@ -128,7 +142,7 @@ def integrable(
     data_dir: DataDir = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer widths, seeds and steps: under three minutes.")] = False,
     parts: Annotated[str, typer.Option(help="Parts to run, comma-separated, or 'all'.")] = "all",
-    memory_gb: Memory = 20.0,
+    memory_gb: Memory = None,
     cache: Cache = True,
 ) -> None:
     """Integrable parametrizations (Hajjar et al. 2021): deep IP is stuck, large initial rates let it train.
@@ -137,6 +151,7 @@ def integrable(
     """
     names = None if parts == "all" else parsing.names(parts)
     running.prepare_jax(cache)
+    budget = running.memory_budget(memory_gb)
     from mupjax import plots
     from mupjax.reproduce import integrable as study
     from mupjax.reproduce.parts import MAIN, papers_or_digits
@@ -146,6 +161,12 @@ def integrable(
         if dataset == "digits":
             print(f"{why} Running on the embedded digits; --dataset mnist fetches MNIST and CIFAR-10.")
     found, verdicts = study.reproduce(
-        dataset, quick=quick, names=names, data_dir=data_dir, out=out, memory_gb=memory_gb, progress=True
+        dataset,
+        quick=quick,
+        names=names,
+        data_dir=data_dir,
+        out=out,
+        memory_gb=budget,
+        progress=True,
     )
     _finish(found, verdicts, out, lambda name, folder: plots.save_integrable(found, folder) if name == MAIN else [])

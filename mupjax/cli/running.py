@@ -43,7 +43,7 @@ def compute(
     dataset: str,
     task_settings: dict[str, Any],
     settings: dict[str, Any],
-    memory_gb: float,
+    memory_gb: float | None,
 ) -> None:
     """Compute a Dataset, or read it where `out` holds it already; print its table, write its report and figures."""
     from mupjax import datasets, report, store
@@ -65,6 +65,13 @@ def compute(
     if "error_run" in results:
         print_table(*report.format_width_study(results))
     write_report(results, out)
+
+
+def memory_budget(memory_gb: float | None) -> float:
+    """The budget of a paper's study: 20 GB on CPUs, else what the device has."""
+    from mupjax import devices
+
+    return devices.memory_budget(memory_gb, on_cpu=20.0)
 
 
 def write_report(results: Any, out: Path | None, verdicts: Sequence[Any] = ()) -> None:

@@ -90,7 +90,7 @@ def sweep(
         ),
     ] = None,
     key: Key = 0,
-    memory_gb: Memory = 8.0,
+    memory_gb: Memory = None,
     cache: Cache = True,
 ) -> None:
     """Train a grid of networks in few compiled programs; killed, the same command goes on where it stopped."""

@@ -65,7 +65,7 @@ def transfer(
     batch_size: BatchSize = 64,
     momentum: Momentum = 0.0,
     key: Key = 0,
-    memory_gb: Memory = 8.0,
+    memory_gb: Memory = None,
     cache: Cache = True,
 ) -> None:
     """Measure how the best learning rate moves with the width; exit code 1 unless muP's stays and the control's moves.

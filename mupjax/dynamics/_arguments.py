@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from mupjax import activations, classification
+from mupjax import activations, classification, devices
 from mupjax.activations import Activation
 from mupjax.parametrization import Parametrization
 from mupjax.task import Task, check_batches
@@ -107,12 +107,10 @@ def refuse_optimizer(optimizer: Any) -> None:
         )
 
 
-def check_memory(need_bytes: int, memory_gb: float, what: str, advice: str) -> None:
-    """Raise ValueError where a run does not fit its memory budget."""
-    if not memory_gb > 0:
-        raise ValueError(f"Expected `memory_gb` to be positive, got memory_gb={memory_gb!r}.")
-    if need_bytes / 1e9 > memory_gb:
+def check_memory(need_bytes: int, memory_gb: float | None, what: str, advice: str) -> None:
+    """Raise ValueError where a run does not fit its memory budget, by default the device's."""
+    budget = devices.memory_budget(memory_gb)
+    if need_bytes / 1e9 > budget:
         raise ValueError(
-            f"Expected the run to fit memory_gb={memory_gb:g}, got about {need_bytes / 1e9:.2g} GB for {what}; "
-            f"{advice}."
+            f"Expected the run to fit memory_gb={budget:g}, got about {need_bytes / 1e9:.2g} GB for {what}; {advice}."
         )

@@ -21,8 +21,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from mupjax import devices
 from mupjax.dynamics._rows import capacity, combine, contract, products
-from mupjax.gram import has_float64, in_float64
+from mupjax.gram import in_float64
 
 # Of a direction relative to its query: what is less is rounding, of float32 columns or of float32 Grams.
 MIN_VARIANCE, MIN_VARIANCE_FLOAT32 = 1e-9, 1e-5
@@ -75,7 +76,7 @@ class Answer(NamedTuple):
 
 
 def min_variance() -> float:
-    return MIN_VARIANCE if has_float64() else MIN_VARIANCE_FLOAT32
+    return MIN_VARIANCE if devices.traits().float64 else MIN_VARIANCE_FLOAT32
 
 
 def unasked(shape: tuple[int, int], std: Any, room: tuple[int, int], dtype: Any) -> GaussianMatrix:

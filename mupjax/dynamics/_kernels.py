@@ -17,14 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mupjax import activations
+from mupjax import activations, devices
 from mupjax.activations import QUADRATURE_DEGREE, Activation
 from mupjax.classification import classify
 from mupjax.dynamics._neural_tangents import load
 from mupjax.parametrization import Parametrization, Role
 
 ERROR_SAMPLE = 16
-BLOCK_ELEMENTS = 2**24
 _TOLERANCE = 1e-9
 
 
@@ -237,7 +236,7 @@ def _activation_layer(stax: Any, activation: Activation, degree: int) -> Callabl
             one = layer(one)
             return one.nngp[0], one.ntk[0], one.cov1[0]
 
-        rows = max(1, BLOCK_ELEMENTS // (len(cov) * degree**2))
+        rows = max(1, devices.traits().quadrature // (len(cov) * degree**2))
         nngp, ntk, cov = jax.lax.map(row, (kernel.nngp, kernel.ntk, cov), batch_size=min(rows, len(cov)))
         # The rule treats its two dimensions differently, so its error is not symmetric.
         return kernel.replace(nngp=(nngp + nngp.T) / 2, ntk=(ntk + ntk.T) / 2, cov1=cov, is_gaussian=False)

@@ -60,7 +60,7 @@ class Info(NamedTuple):
 
 def run(task: Task, key: jax.Array, rate: Any, batches: Any, factors: Any, design: Design) -> Trajectory:
     """Train once. Pure in all arguments but `design`, which is static; factors: [L + 1] of the first step, or None."""
-    with jax.default_matmul_precision("highest"):
+    with jax.default_matmul_precision("highest"):  # conditioning tells directions from rounding
         return _run(task, key, rate, batches, factors, design)
 
 

@@ -1,7 +1,7 @@
 """Products with the first rows of a tall-and-thin store [K, n] that fills up while a program runs.
 
 Only blocks of rows that are in use are touched, so that a preallocated store costs what it holds; long rows are cut
-into tiles that stay in the processor's cache.
+into tiles. How large both are is the device's (`devices`): a CPU's tiles stay in its cache, a GPU's make few launches.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from mupjax import devices
 from mupjax.gram import up
 
-BLOCK, WIDE_BLOCK = 16, 64  # rows at a time; many vectors at once keep the processor busier with more
-TILE = 16384
+_SMALL_BLOCKS = 4  # so few that one product costs less than loops that skip parts of it
 
 
 def capacity(rows: int) -> int:
     """Return how many rows to allocate for `rows` of them: whole blocks."""
-    size = BLOCK if rows <= 4 * BLOCK else WIDE_BLOCK
+    of = devices.traits()
+    size = of.block if rows <= _SMALL_BLOCKS * of.block else of.wide_block
     return -(-rows // size) * size
 
 
@@ -76,7 +77,8 @@ def products(rows: Float[Array, "B n"]) -> Float[Array, "B B"]:
 
 def _is_small(rows: jax.Array) -> bool:
     """Whether one product costs less than the loops that skip parts of it."""
-    return len(rows) <= 4 * BLOCK and rows.shape[1] <= TILE // 8
+    of = devices.traits()
+    return len(rows) <= _SMALL_BLOCKS * of.block and rows.shape[1] <= of.tile // 8
 
 
 def _piece(rows: jax.Array, j: jax.Array, i: jax.Array, shape: tuple[int, int]) -> jax.Array:
@@ -85,7 +87,8 @@ def _piece(rows: jax.Array, j: jax.Array, i: jax.Array, shape: tuple[int, int]) 
 
 
 def _block(num_vectors: int, num_rows: int) -> int:
-    return WIDE_BLOCK if num_vectors >= WIDE_BLOCK // 2 and num_rows % WIDE_BLOCK == 0 else BLOCK
+    of = devices.traits()
+    return of.wide_block if num_vectors >= of.wide_block // 2 and num_rows % of.wide_block == 0 else of.block
 
 
 def _blocks(count: jax.Array, size: int) -> jax.Array:
@@ -93,7 +96,8 @@ def _blocks(count: jax.Array, size: int) -> jax.Array:
 
 
 def _tile(length: int) -> int:
-    """The longest tile up to TILE that divides the rows; the whole row where there is none worth having."""
-    if length <= 2 * TILE:
+    """The longest tile up to the device's that divides the rows; the whole row where there is none worth having."""
+    longest = devices.traits().tile
+    if length <= 2 * longest:
         return length
-    return next((tile for tile in range(TILE, TILE // 8, -1) if length % tile == 0), length)
+    return next((tile for tile in range(longest, longest // 8, -1) if length % tile == 0), length)

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mupjax import activations, quasi
+from mupjax import activations, devices, quasi
 from mupjax.activations import Activation
 from mupjax.dynamics import matrix_free
 from mupjax.dynamics._arguments import (
@@ -81,7 +81,7 @@ def train(
     spec: TrajectorySpec | None = None,
     force: bool = False,
     max_directions: int | None = None,
-    memory_gb: float = 8.0,
+    memory_gb: float | None = None,
     max_seconds: float = 600.0,
     optimizer: Any = None,
 ) -> Trajectory:
@@ -100,7 +100,8 @@ def train(
       force: compute a kernel-regime parametrization all the same, as a network of width `num_particles` whose f_0 is
         subtracted: within O(num_particles^-1/2) of `kernel_limit.train(centred=True)`.
       max_directions: as in `matrix_free.train`.
-      memory_gb: what the runs may take at once; refused before they start where they need more.
+      memory_gb: what the runs may take at once, by default the device's memory (`devices`); refused before they
+        start where they need more.
       max_seconds: with `error`, how long all runs may take.
       optimizer: refused, as in `matrix_free.train`.
 
@@ -171,7 +172,7 @@ def _runs(
     spec: TrajectorySpec | None = None,
     force: bool = False,
     max_directions: int | None = None,
-    memory_gb: float = 8.0,
+    memory_gb: float | None = None,
 ) -> Trajectory:
     """A given number of runs in one compiled program."""
     spec = TrajectorySpec() if spec is None else spec
@@ -253,8 +254,7 @@ def estimate_bytes(
         spec=spec,
         max_directions=max_directions,
     )
-    at_once = min(jax.device_count(), num_runs) if jax.default_backend() == "cpu" else num_runs
-    return one.working * at_once + 2 * one.result * num_runs
+    return one.working * devices.at_once(num_runs) + 2 * one.result * num_runs
 
 
 def sobol(key: jax.Array, width: int, rows: int) -> Callable[[jax.Array, Any, int], jax.Array]:

@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from mupjax import devices
 from mupjax.activations import QUADRATURE_DEGREE, Activation
-from mupjax.dynamics._kernels import BLOCK_ELEMENTS
 from mupjax.dynamics._kernels import Kernels as Kernels
 from mupjax.dynamics._kernels import kernels as kernels
 from mupjax.dynamics._kernels import layer_weights as layer_weights
@@ -151,7 +151,7 @@ def estimate_bytes(
     """Estimate the memory of `train` before it starts: kernels, quadrature, covariances or draws, the Trajectory."""
     spec = TrajectorySpec() if spec is None else spec
     inputs, records = task.num_inputs, len(spec.resolve_steps(num_steps))
-    held = (4 * depth + 6) * inputs**2 + 4 * min(BLOCK_ELEMENTS, (inputs * QUADRATURE_DEGREE) ** 2)
+    held = (4 * depth + 6) * inputs**2 + 4 * min(devices.traits().quadrature, (inputs * QUADRATURE_DEGREE) ** 2)
     if not centred:
         held += (records + 4) * inputs**2
     if not centred and task.loss == "cross_entropy":

@@ -58,7 +58,7 @@ def train(
     centred: bool = False,
     spec: TrajectorySpec | None = None,
     max_directions: int | None = None,
-    memory_gb: float = 8.0,
+    memory_gb: float | None = None,
     optimizer: Any = None,
 ) -> Trajectory:
     r"""Train a width-n network by SGD, exactly in law, without any n x n matrix.
@@ -73,7 +73,8 @@ def train(
       spec: what to record; `space_time` needs full batches and Gram inputs from the training set.
       max_directions: how many directions each hidden matrix may be asked from each side; by default as many as the
         samples seen, at most the width. Directions beyond are left out, and `info.left_out` says how large they were.
-      memory_gb: what the run may take; refused before it starts where it needs more.
+      memory_gb: what the run may take, by default the device's memory (`devices`); refused before it starts where
+        it needs more.
       optimizer: refused: Adam acts on entries, and a matrix that is never formed has none.
 
     Returns:

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mupjax import optim
+from mupjax import devices, optim
 from mupjax.activations import Activation
 from mupjax.dynamics import dense
 from mupjax.network import MLP, Features
@@ -218,7 +218,7 @@ def _features(one: Member, family: Family, params: Any, inputs: jax.Array) -> Fe
     present = _present(one, family)
 
     def product(x: jax.Array, row: int, name: str) -> jax.Array:
-        y = jnp.matmul(x, params[name]["kernel"], precision="highest")
+        y = jnp.matmul(x, params[name]["kernel"], precision=devices.matmul_precision())
         y = one.scalings[row, 0] * y if family.multiplied else y
         if not family.biased:
             return y

@@ -135,7 +135,7 @@ def reproduce(
     names: Sequence[str] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
-    memory_gb: float = 8.0,
+    memory_gb: float | None = None,
     progress: bool = False,
 ) -> tuple[dict[str, Any], list[Verdict]]:
     """Run the study, or read what `out` holds of it, and judge its claims.

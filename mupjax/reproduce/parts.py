@@ -60,7 +60,7 @@ def run_part(
     *,
     data_dir: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
-    memory_gb: float = 8.0,
+    memory_gb: float | None = None,
     progress: bool = False,
 ) -> Any:
     """Return a part's Dataset, computed now or read where `out` holds it already.
@@ -103,7 +103,7 @@ def run_parts(
     names: Sequence[str] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
-    memory_gb: float = 8.0,
+    memory_gb: float | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
     """Return {part: Dataset} of the named parts, all by default, and of others that `out` holds already.
