@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 XLA_COMPILES_QUICKLY := --xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1 \
     --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters
 
-.PHONY: demo test test-data lint install bench-main bench-limits bench-sweeps bench-rich bench-integrable bench-edge study-main study-limits study-sweeps study-rich study-integrable study-edge clean
+.PHONY: demo test test-data lint install bench-main bench-limits bench-sweeps bench-rich bench-integrable bench-edge bench-device study-main study-limits study-sweeps study-rich study-integrable study-edge clean
 
 demo: install
 	$(BIN)/mupjax compare --out results/demo
@@ -53,6 +53,10 @@ bench-limits: install
 
 bench-sweeps: $(VENV)-bench/.installed
 	$(VENV)-bench/bin/python benchmarks/sweep.py
+
+# On a machine with an accelerator, where nothing may be fetched: any Python that has JAX (see benchmarks/device.py).
+bench-device:
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/device.py
 
 $(VENV)-bench/.installed: pyproject.toml $(PINS) requirements/bench.txt
 	rm -rf $(VENV)-bench

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from statistics import median
@@ -52,12 +53,22 @@ def spread(samples: list[float], digits: int = 3) -> str:
 
 def report(title: str, lines: list[str], goals: list[str], *, keep: bool = True) -> None:
     """Print lines and goals, and append them to RESULTS.md as a dated section if they are to be kept."""
-    print("\n".join([*lines, "", *goals]), flush=True)
-    if not keep:
-        return
-    before = RESULTS.read_text() if RESULTS.exists() else HEADER
-    section = [f"\n## {title}, {datetime.date.today().isoformat()}", "", *lines, "", "```text", *goals, "```"]
-    RESULTS.write_text(before.rstrip("\n") + "\n" + "\n".join(section) + "\n")
+    appender(title, RESULTS if keep else None)(lines, goals)
+
+
+def appender(title: str, results: Path | None) -> Callable[..., None]:
+    """Return a function of lines and goals that prints them and adds them to a dated section of a file, or to none."""
+    head = [f"\n## {title}, {datetime.date.today().isoformat()}"]
+
+    def add(lines: list[str], goals: Sequence[str] = ()) -> None:
+        print("\n".join([*lines, "", *goals]), flush=True)
+        if results is not None:
+            before = results.read_text() if results.exists() else HEADER
+            text = [*head, "", *lines, *(["", "```text", *goals, "```"] if goals else [])]
+            results.write_text(before.rstrip("\n") + "\n" + "\n".join(text) + "\n")
+            head.clear()
+
+    return add
 
 
 def _processor() -> str:

@@ -20,6 +20,7 @@ moment, so that the same call plans the same programs.
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import jax
@@ -75,6 +76,11 @@ def traits(kind: str | None = None) -> Traits:
 def at_once(num_runs: int) -> int:
     """Return how many of a call's runs train at the same time: one a device where they are mapped, else all."""
     return min(len(local_devices()), num_runs) if traits().inner == "map" else num_runs
+
+
+def with_float64() -> AbstractContextManager[Any]:
+    """Return a context in which computations go to the CPU where the device has no float64."""
+    return nullcontext() if traits().float64 else jax.default_device(jax.local_devices(backend="cpu")[0])
 
 
 def matmul_precision() -> Any:

@@ -171,6 +171,14 @@ def test_the_default_budget_is_the_devices(monkeypatch, limit, budget):
         devices.memory_budget(0)
 
 
+def test_kernels_are_computed_on_the_cpu_where_the_device_has_no_float64(monkeypatch):
+    with devices.with_float64():
+        assert jax.config.jax_default_device is None
+    monkeypatch.setattr(devices, "platform", lambda: "tpu")
+    with devices.with_float64():
+        assert jax.config.jax_default_device.platform == "cpu"
+
+
 def test_devices_without_float64_and_unknown_ones():
     assert not devices.traits("tpu").float64
     assert not devices.traits("METAL").float64

@@ -83,3 +83,14 @@ def test_groups_of_tests_share_a_process(request):
     """Groups go by names of tests, which pytest 9.2 no longer lets pytest-xdist 3.8 change: fixtures ran twice."""
     if getattr(request.config.option, "loadgroup", False):
         assert request.node.nodeid.endswith("@guard")
+
+
+def test_pins_of_a_device_are_those_of_the_newest_list():
+    """A device's machine brings JAX, Flax, Optax, chex, NumPy and xarray; mup is the benchmarks' alone."""
+    pins = {name: (ROOT / "requirements" / name).read_text().splitlines() for name in PINS}
+    lines = [line for line in pins["device.txt"] if not line.startswith("#")]
+    assert set(lines) <= {*pins["py312-jax0.11.txt"], *pins["bench.txt"]}
+    assert "neural-tangents==0.6.5" in lines
+
+
+PINS = ("device.txt", "py312-jax0.11.txt", "bench.txt")

@@ -187,7 +187,7 @@ def _propagate(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Covariances of h and of x, [L, P, P] each, and the tangent kernel [P, P]."""
     load()  # outside the trace below, where an ImportError would be buried
-    with jax.enable_x64(True):
+    with devices.with_float64(), jax.enable_x64(True):
         h, x, ntk = _propagate_jit(*map(jnp.asarray, (inputs, weights, variances)), activation, degree)
         return np.asarray(h), np.asarray(x), np.asarray(ntk)
 

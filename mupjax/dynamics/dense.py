@@ -1,6 +1,8 @@
 r"""Training at finite width with real weights: the one dense training loop.
 
-`train` is pure: it may be jitted, and vmapped or mapped over `key`, `learning_rate` and the task's arrays.
+`train` is pure: it may be jitted, and vmapped or mapped over `key`, `learning_rate` and the task's arrays. Matrix
+products are float32 on every device, never TF32, unless `jax.default_matmul_precision` says otherwise: then training
+follows it, Grams (float64) and eigenvalues do not.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ expectations (Tensor Programs IV, Yang & Hu 2021, arXiv:2011.14522; Chen et al. 
 are averages over `num_particles` copies that follow the conditional law of `matrix_free`; their Gaussians are scrambled
 Sobol points (`quasi`), so that averages converge faster than random ones. f_0 is subtracted where it is 0 in the limit.
 Independent scrambles give the standard error; what they do not show is a bias that falls as the inverse number of
-particles and grows with the number of inputs: take several particles for each input and dimension.
+particles and grows with the number of inputs: take several particles for each input and dimension. Matrix products are
+those of `matrix_free`, float32 on every device.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ A step of SGD on a batch b of B training inputs moves the outputs at all P input
 with the kernel :math:`\Theta` of `kernels`, the same for each of the C outputs. It is exact for the infinite network,
 any loss and any step size (Lee et al. 2019, arXiv:1902.06720; Yang 2020, arXiv:2006.14548). The outputs at
 initialisation are a Gaussian process, f_0 ~ N(0, nngp), independent over outputs; features do not move, so their Grams
-are constant. Everything here is NumPy in float64.
+are constant. Everything here is NumPy in float64; the kernels are computed in float64 too, on JAX's device, or on the
+CPU where that has none.
 """
 
 from __future__ import annotations

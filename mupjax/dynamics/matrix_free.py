@@ -4,6 +4,10 @@ A width-n network whose hidden matrices start as independent Gaussians is traine
 them: products with the features and backward vectors of the samples seen, each conditioned on all earlier ones (theory:
 `_conditioning`; cf. 'Householder Dice', Lu 2021, arXiv:2101.07464). With N samples seen over all steps it takes O(n N)
 memory and O(n N^2) work, against O(n^2) and O(n^2 N) of `dense.train`, and has the same law for every n.
+
+Matrix products are float32 ('highest') on every device, whatever JAX is told: telling new directions from rounding
+depends on it. The sign of an eigenvector is not determined, so a GPU may draw another network from a key than a CPU
+does; both have the same law.
 """
 
 from __future__ import annotations
