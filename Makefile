@@ -23,7 +23,8 @@ test: install lint
 	$(PYTEST)
 
 test-data: install
-	@test -n "$$MUPJAX_DATA" || { echo "Set MUPJAX_DATA to the folder that holds cifar-10-batches-bin and mnist."; exit 2; }
+	@test -d "$$MUPJAX_DATA/cifar-10-batches-bin" -o -d "$$MUPJAX_DATA/mnist" || \
+	    { echo "Expected MUPJAX_DATA to hold cifar-10-batches-bin or mnist, got '$$MUPJAX_DATA'."; exit 2; }
 	$(PYTEST) -m data
 
 lint: install
@@ -56,7 +57,7 @@ bench-sweeps: $(VENV)-bench/.installed
 
 # On a machine with an accelerator, where nothing may be fetched: any Python that has JAX (see benchmarks/device.py).
 bench-device:
-	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/device.py
+	$(PYTHON) benchmarks/device.py
 
 $(VENV)-bench/.installed: pyproject.toml $(PINS) requirements/bench.txt
 	rm -rf $(VENV)-bench

@@ -115,8 +115,19 @@ class Loop:
         if self.process is None:
             return None
         self.process.stdin.write(f"{width} {steps}\n")
-        a_step, self.prepared[width] = map(float, self.process.stdout.readline().split())
+        if not (answer := self.process.stdout.readline()):  # it ended; its own words are on stderr
+            self.process = None
+            return None
+        a_step, self.prepared[width] = map(float, answer.split())
         return 1e3 * a_step
+
+    def __enter__(self) -> Loop:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
 
     def close(self) -> None:
         if self.process is not None:

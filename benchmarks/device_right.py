@@ -1,4 +1,4 @@
-"""Are a device's numbers right? Against this machine's processor in the same process, and against published ones."""
+"""Compare a device's numbers with those of this machine's processor, in the same process, and with published ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 import goals
 import jax
 import jax.numpy as jnp
+import limit_example
 import numpy as np
+from device_bounds import Session
 
 from mupjax import activations, curvature, devices, optim
 from mupjax.dynamics import dense, feature_limit, kernel_limit, matrix_free, padded
@@ -22,18 +24,9 @@ from mupjax.task import Task
 from mupjax.trajectory import TrajectorySpec
 
 DEPTH, STEPS = 3, 12
-# Theory, section 5.1: losses of the limit at steps 0..11, rounded to five digits there.
-LIMIT = (0.34250, 0.22686, 0.13988, 0.06908, 0.02814, 0.01165, 0.00605, 0.00387, 0.00271, 0.00194, 0.00137, 0.00095)
 # Rounding of float32 sums, relative to the largest entry: about 1e-7 a product, over 12 steps that double it at most.
 ROUNDING = 1e-4
 Z = 4.5  # standard errors that the largest of some hundred differences may have
-
-
-def worked_example() -> Task:
-    """Theory, section 5.1: 4 inputs in 10 dimensions."""
-    x = np.random.default_rng(1).standard_normal((4, 10))
-    x *= np.sqrt(10) / np.linalg.norm(x, axis=1, keepdims=True)
-    return Task(x, np.array([[1.0], [-1.0], [0.5], [-0.7]]))
 
 
 @contextmanager
@@ -60,7 +53,7 @@ def both(fn: Callable[[], Any]) -> float:
 
 def dense_numbers(width: int) -> Callable[[], Any]:
     """Losses, outputs and Grams of a muP network, and the sharpness along its way."""
-    task, network = worked_example(), {"width": width, "depth": DEPTH, "activation": "tanh"}
+    task, network = limit_example.task(), {"width": width, "depth": DEPTH, "activation": "tanh"}
 
     def numbers() -> Any:
         model = MLP(out_dim=1, parametrization=mup(), **network)
@@ -74,7 +67,7 @@ def dense_numbers(width: int) -> Callable[[], Any]:
 
 def padded_numbers(width: int) -> Any:
     """Losses of a network that is a corner of one twice as wide."""
-    task, wide = worked_example(), (2 * width,) * DEPTH
+    task, wide = limit_example.task(), (2 * width,) * DEPTH
     family = padded.Family(
         wide, activations.get("tanh"), optim.sgd, STEPS, False, TrajectorySpec(grams=()), padded=True, multiplied=False
     )
@@ -90,7 +83,7 @@ def kernel_numbers(num_inputs: int) -> Any:
 
 def matrix_free_z(width: int, runs: int) -> float:
     """The largest z-score of mean outputs and losses, device against processor: equal in law, not number by number."""
-    task = worked_example()
+    task = limit_example.task()
 
     def run(key: jax.Array, task: Task) -> Any:
         settings = {"depth": DEPTH, "learning_rate": 1.0, "num_steps": STEPS, "key": key}
@@ -110,11 +103,12 @@ def _z(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def limit_z(particles: int, runs: int) -> float:
-    """The largest z-score of the limit's losses against the published ones, whose rounding counts as an error."""
+    """The largest z-score of the limit's losses against the published ones, which have errors of their own."""
     settings = {"depth": DEPTH, "learning_rate": 1.0, "num_steps": STEPS, "key": jax.random.key(0)}
-    run = feature_limit.train(worked_example(), mup(), num_particles=particles, num_runs=runs, **settings)
-    error = np.hypot(run.stderr.train_loss[:STEPS], 1e-5)
-    return float(np.max(np.abs(run.train_loss[:STEPS] - LIMIT) / error))
+    run = feature_limit.train(limit_example.task(), mup(), num_particles=particles, num_runs=runs, **settings)
+    losses = np.array(limit_example.LOSSES)
+    error = np.hypot(run.stderr.train_loss[:STEPS], limit_example.F_ERROR * np.sqrt(2 * losses / 4) + 5e-6)
+    return float(np.max(np.abs(run.train_loss[:STEPS] - losses) / error))
 
 
 def gram_error(length: int) -> tuple[float, str]:
@@ -150,7 +144,7 @@ def direction_error(length: int) -> float:
 
 def tf32(width: int) -> str:
     """What TF32 does to training, and to a small eigenvalue of features that are computed with it."""
-    task, settings = worked_example(), {"learning_rate": 1.0, "num_steps": STEPS, "key": jax.random.key(0)}
+    task, settings = limit_example.task(), {"learning_rate": 1.0, "num_steps": STEPS, "key": jax.random.key(0)}
     # Eight inputs and near twins of theirs, 1e-3 apart: the smallest eigenvalues are 1e-6 of the largest.
     x = np.random.default_rng(2).standard_normal((16, 64)).astype(np.float32)
     x[8:] = x[:8] + 1e-3 * x[8:]
@@ -171,35 +165,29 @@ def tf32(width: int) -> str:
     )
 
 
-def _goal(what: str, bound: float, figure: float) -> str:
-    """A goal of the device: on a CPU, which is what it is held against, it is not measured."""
-    return goals.at_most(what, bound, None if devices.platform() == "cpu" else figure, ".1e")
-
-
-def numbers(small: bool) -> tuple[list[str], list[str]]:
-    """What is equal number by number."""
+def numbers(session: Session) -> Iterator[str]:
+    """Compare results that must agree to rounding."""
+    small = session.small
     width = 16 if small else 512
     error, dtype = gram_error(256 if small else 4096)
-    measured = None if devices.platform() == "cpu" else 0.0
-    lines = [
+    yield (
         f"- Products: {devices.matmul_precision()} unless JAX is told otherwise; Grams in {dtype}; budget "
-        f"{devices.memory_budget(None):g} GB by default; runs of a cell: {devices.traits().inner}.",
-        tf32(width),
-    ]
-    return lines, [
-        _goal("Grams and their eigenvalues against NumPy's float64", 1e-11, error),
-        goals.goal("dtype of Grams: float64", measured, dtype, dtype == "float64"),
-        _goal("new directions are orthonormal", 1e-5, direction_error(512 if small else 100_000)),
-        _goal("dense: losses, outputs, Grams, sharpness against the CPU", ROUNDING, both(dense_numbers(width))),
-        _goal("padded: losses against the CPU", ROUNDING, both(lambda: padded_numbers(width))),
-        _goal("kernels against the CPU", 1e-11, both(lambda: kernel_numbers(8 if small else 64))),
-    ]
+        f"{devices.memory_budget(None):g} GB by default; {devices.traits()}."
+    )
+    yield session.at_most("Grams and their eigenvalues against NumPy's float64", 1e-11, error, ".1e")
+    yield goals.goal("dtype of Grams: float64", 0.0 if session.measured else None, dtype, dtype == "float64")
+    directions = direction_error(512 if small else 100_000)
+    yield session.at_most("new directions are orthonormal", 1e-5, directions, ".1e")
+    against = "against the CPU"
+    trained = both(dense_numbers(width))
+    yield session.at_most(f"dense: losses, outputs, Grams, sharpness {against}", ROUNDING, trained, ".1e")
+    yield session.at_most(f"padded: losses {against}", ROUNDING, both(lambda: padded_numbers(width)), ".1e")
+    yield session.at_most(f"kernels {against}", 1e-11, both(lambda: kernel_numbers(8 if small else 64)), ".1e")
+    yield tf32(width)
 
 
-def laws(small: bool) -> tuple[list[str], list[str]]:
-    """What is equal in law: eigenvectors have no sign, so that another device draws another network."""
-    runs = 4 if small else 64
-    return [], [
-        _goal("feature limit against published losses, largest z", Z, limit_z(256 if small else 16384, runs)),
-        _goal("matrix-free against the CPU, largest z", Z, matrix_free_z(64 if small else 4096, runs)),
-    ]
+def laws(session: Session) -> Iterator[str]:
+    """Compare results that must agree in distribution: an eigenvector's sign is each device's own."""
+    runs, particles, width = (4, 256, 64) if session.small else (64, 16384, 4096)
+    yield session.at_most("feature limit against published losses, largest z", Z, limit_z(particles, runs), ".1f")
+    yield session.at_most("matrix-free against the CPU, largest z", Z, matrix_free_z(width, runs), ".1f")

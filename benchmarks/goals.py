@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from statistics import median
@@ -53,22 +53,32 @@ def spread(samples: list[float], digits: int = 3) -> str:
 
 def report(title: str, lines: list[str], goals: list[str], *, keep: bool = True) -> None:
     """Print lines and goals, and append them to RESULTS.md as a dated section if they are to be kept."""
-    appender(title, RESULTS if keep else None)(lines, goals)
+    print("\n".join([*lines, "", *goals]), flush=True)
+    if keep:
+        _append([_heading(title), "", *lines, "", "```text", *goals, "```"], RESULTS)
 
 
-def appender(title: str, results: Path | None) -> Callable[..., None]:
-    """Return a function of lines and goals that prints them and adds them to a dated section of a file, or to none."""
-    head = [f"\n## {title}, {datetime.date.today().isoformat()}"]
+def appender(title: str, results: Path | None) -> Callable[[str], None]:
+    """Return a function that prints a line, or a goal, and adds it to a dated section of a file; None keeps nothing."""
+    if results is not None:
+        _append([_heading(title), ""], results)
 
-    def add(lines: list[str], goals: Sequence[str] = ()) -> None:
-        print("\n".join([*lines, "", *goals]), flush=True)
+    def add(line: str) -> None:
+        text = f"- {line}" if line.startswith("goal: ") else f"\n{line}\n" if line.startswith("#") else line
+        print(text, flush=True)
         if results is not None:
-            before = results.read_text() if results.exists() else HEADER
-            text = [*head, "", *lines, *(["", "```text", *goals, "```"] if goals else [])]
-            results.write_text(before.rstrip("\n") + "\n" + "\n".join(text) + "\n")
-            head.clear()
+            _append([text], results)
 
     return add
+
+
+def _heading(title: str) -> str:
+    return f"\n## {title}, {datetime.date.today().isoformat()}"
+
+
+def _append(lines: list[str], results: Path) -> None:
+    before = results.read_text() if results.exists() else HEADER
+    results.write_text(before + "\n".join(lines) + "\n")
 
 
 def _processor() -> str:

@@ -14,6 +14,7 @@ import time
 import goals
 import jax
 import jax.numpy as jnp
+import limit_example
 import numpy as np
 
 from mupjax.dynamics import dense, feature_limit, matrix_free
@@ -25,12 +26,6 @@ WIDTHS = (16_384, 65_536, 262_144, 1_048_576)
 STEPS = (6, 12, 24, 48)
 PASSES = 8  # over the columns in use, for every question a hidden matrix is asked (dynamics/_conditioning.py)
 QUESTIONS = 4  # a step, two hidden matrices asked from both sides
-
-
-def worked_example() -> Task:
-    x = np.random.default_rng(1).standard_normal((4, 10))
-    x *= np.sqrt(10) / np.linalg.norm(x, axis=1, keepdims=True)
-    return Task(x, np.array([[1.0], [-1.0], [0.5], [-0.7]]))
 
 
 def seconds(call, repeats: int) -> float:
@@ -69,7 +64,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     repeats = parser.parse_args().repeats
     jax.config.update("jax_num_cpu_devices", 2)
-    task, key, on_cpu = worked_example(), jax.random.key(0), jax.default_backend() == "cpu"
+    task, key, on_cpu = limit_example.task(), jax.random.key(0), jax.default_backend() == "cpu"
     lines = [
         f"`python benchmarks/limit.py` on {goals.machine()}; {goals.versions('jax', 'jaxlib', 'numpy')}.",
         f"Device: {jax.devices()[0].device_kind}. 4 inputs, d = 10, depth 3, tanh, 12 steps; medians of {repeats}.",

@@ -59,6 +59,7 @@ def prepare(width: int):
 
 def main() -> None:
     trainers, prepared = {}, {}
+    torch.zeros(1, device=DEVICE)  # fails here where there is no such device
     print(f"ready {DEVICE}, {torch.get_num_threads()} threads", flush=True)
     for line in sys.stdin:
         width, steps = map(int, line.split())

@@ -1,4 +1,4 @@
-"""What kinds of device need differently: decided here, from the kind of device alone, and nowhere else.
+"""Settings that depend on the kind of device, in one table.
 
 | | CPU | GPU | TPU |
 |---|---|---|---|
@@ -10,11 +10,10 @@
 | quadrature of kernels | 2^24 numbers at once | 2^28 | 2^28 |
 | padding weighs a program as | 2 s of 5e10 FLOP/s | 5 s of 1e13 FLOP/s | as GPU |
 
-The CPU's figures were measured (benchmarks/sweep.py, benchmarks/limit.py); the others are expectations until
-`make bench-device` has run on such a device: it prints, for each, what it found beside what stands here.
-
-A device that `jax.default_device` names counts as the only one. The kind decides, never what is free or fast at the
-moment, so that the same call plans the same programs.
+The CPU's figures were measured (benchmarks/sweep.py, benchmarks/limit.py). Those of other kinds are expectations: no
+such device was at hand yet (`make bench-device`). A budget counts what is held on the device and what results take on
+the host. A device that `jax.default_device` names counts as the only one. The kind decides, never what is free or fast
+at the moment, so that the same call plans the same programs.
 """
 
 from __future__ import annotations
@@ -37,6 +36,7 @@ class Traits(NamedTuple):
       quadrature: numbers that a kernel's quadrature holds at once.
       compile_seconds, flops: what a program costs to compile and what a device computes a second, in orders of
         magnitude: padding is weighed by them.
+      levels: whether its compiler takes an optimization level.
     """
 
     inner: str
@@ -47,9 +47,10 @@ class Traits(NamedTuple):
     quadrature: int
     compile_seconds: float
     flops: float
+    levels: bool = False
 
 
-_CPU = Traits("map", True, 16, 64, 2**14, 2**24, 2.0, 5e10)
+_CPU = Traits("map", True, 16, 64, 2**14, 2**24, 2.0, 5e10, levels=True)
 _GPU = Traits("vmap", True, 64, 256, 2**20, 2**28, 5.0, 1e13)
 TRAITS = {"cpu": _CPU, "gpu": _GPU, "tpu": _GPU._replace(float64=False), "METAL": _GPU._replace(float64=False)}
 _SHARE, _UNKNOWN_GB = 0.9, 8.0
@@ -74,8 +75,12 @@ def traits(kind: str | None = None) -> Traits:
 
 
 def at_once(num_runs: int) -> int:
-    """Return how many of a call's runs train at the same time: one a device where they are mapped, else all."""
-    return min(len(local_devices()), num_runs) if traits().inner == "map" else num_runs
+    """Return how many of a call's runs a memory budget holds at the same time.
+
+    Mapped runs: one on each device, all of which share the host's memory. Vmapped runs: all that one device has.
+    """
+    count = len(local_devices())
+    return min(count, num_runs) if traits().inner == "map" else -(-num_runs // count)
 
 
 def with_float64() -> AbstractContextManager[Any]:
@@ -91,6 +96,11 @@ def matmul_precision() -> Any:
     computed at 'highest' whatever the user set.
     """
     return jax.config.jax_default_matmul_precision or "highest"  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def training_precision() -> AbstractContextManager[Any]:
+    """Return a context in which all matrix products have `matmul_precision`, an optimizer's own among them."""
+    return jax.default_matmul_precision(matmul_precision())
 
 
 def memory_budget(memory_gb: float | None, *, on_cpu: float = 8.0) -> float:
@@ -111,6 +121,6 @@ def memory_budget(memory_gb: float | None, *, on_cpu: float = 8.0) -> float:
 
 
 def device_gb(device: Any) -> float:
-    """Return nine tenths of what JAX may hold on a device, in whole GB: the same for devices of one kind."""
+    """Return nine tenths of what JAX may hold on a device, in tenths of a GB: the same for devices of one kind."""
     limit = (device.memory_stats() or {}).get("bytes_limit")
-    return _UNKNOWN_GB if limit is None else max(1.0, math.floor(_SHARE * limit / 1e9))
+    return _UNKNOWN_GB if limit is None else math.floor(10 * _SHARE * limit / 1e9) / 10

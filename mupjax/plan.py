@@ -182,11 +182,11 @@ def _program(task, grid: Grid, layers: list[tuple[int, ...]], depth: int, optimi
     # Where runs are mapped one a device trains at a time, else all of a call. Of a cell's results there are four copies
     # where they are written and read (as they came, as the Dataset has them, zarr's, compressed), of a call's
     # three where its runs do not fill the devices (benchmarks/sweep_growth.py measures it).
-    mapped = inner == "map"
-    at_once = min(len(devices.local_devices()), runs) if mapped else 1
+    mapped, count = inner == "map", len(devices.local_devices())
+    at_once = min(count, runs) if mapped else 1
     whole, in_call = 4 * runs * bytes_.result, 3 * bytes_.result
     room = 1e9 * grid.memory_gb - whole - (working * at_once if mapped else 0)
-    a_run = in_call + (0 if mapped else working)
+    a_run = in_call + (0 if mapped else working / count)
     if room < a_run:
         need = (whole + working * at_once + in_call) / 1e9
         raise ValueError(
@@ -209,7 +209,7 @@ def _program(task, grid: Grid, layers: list[tuple[int, ...]], depth: int, optimi
         any(preset.residual is not None for preset in grid.parametrizations),
         chunk,
         inner,
-        working * (at_once if mapped else chunk),
+        working * (at_once if mapped else math.ceil(chunk / count)),
         whole + chunk * in_call,
     )
 

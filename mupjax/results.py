@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mupjax import metrics
+from mupjax import devices, metrics
 from mupjax.jackknife import jackknife
 from mupjax.trajectory import Trajectory, TrajectorySpec
 
@@ -185,7 +185,7 @@ def versions() -> dict[str, str]:
             found[f"version_{name.replace('-', '_')}"] = metadata.version(name)
         except metadata.PackageNotFoundError:
             found[f"version_{name.replace('-', '_')}"] = "not installed"
-    return {**found, "version_python": platform.python_version(), "device": jax.devices()[0].device_kind}
+    return {**found, "version_python": platform.python_version(), "device": devices.local_devices()[0].device_kind}
 
 
 def trailing_dims(name: str) -> tuple[str, ...]:

@@ -38,7 +38,8 @@ def map_runs(
       runs: a pytree of arrays with the runs axis [R, ...] first.
       *shared: pytrees that every run sees whole.
       inner: 'map' or 'vmap'.
-      optimization_level: of XLA's compiler on CPUs, 0 to 3; 1 halves the compilation of programs that run for a moment.
+      optimization_level: of XLA's compiler where it has levels (CPUs), 0 to 3; 1 halves the compilation of programs
+        that run for a moment.
 
     Returns:
       The pytree of `fn`'s results with the runs axis first.
@@ -59,7 +60,7 @@ def map_runs(
     (num_runs,) = counts
     shared_by = devices.local_devices()[:num_runs]
     padded = jax.tree.map(lambda leaf: _pad(leaf, -num_runs % len(shared_by)), runs)
-    level = optimization_level if devices.platform() == "cpu" else None
+    level = optimization_level if devices.traits().levels else None
     found = _sharded(fn, tuple(shared_by), inner or devices.traits().inner, len(shared), level)(padded, *shared)
     return jax.tree.map(lambda leaf: leaf[:num_runs], found) if num_runs % len(shared_by) else found
 

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mupjax import executors, layout, results, store, training
+from mupjax import devices, executors, layout, results, store, training
 from mupjax.activations import Activation
 from mupjax.cells import progress_bar
 from mupjax.dynamics._arguments import warn_of_regime
@@ -153,8 +153,8 @@ def work(job: tuple[Path, Task, Grid, Program, Cell]) -> str:
     path, task, chosen, program, cell = job
     if store.is_done(path, cell.name):
         return cell.name
-    here = ("cpu" if jax.default_backend() == "cpu" else "accelerator", jax.__version__)
-    wanted = ("cpu" if program.inner == "map" else "accelerator", store.attributes(path)["version_jax"])
+    here = (devices.traits().inner, jax.__version__)
+    wanted = (program.inner, store.attributes(path)["version_jax"])
     if here != wanted:
         raise ValueError(f"Expected workers with devices and JAX as planned, {wanted}, got {here}.")
     run = training.run_cell(task, chosen, program, cell, training.batches_of(task, chosen))

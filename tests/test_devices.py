@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
@@ -56,6 +57,20 @@ def train_dense(key):
     return dense.train(TASK, mup(), width=16, **NETWORK, **(TRAINING | {"key": key}))
 
 
+def with_products(scaling, learning_rate):
+    """SGD whose update holds a matrix product, as an orthogonalising optimizer's does."""
+
+    def update(gradients, state, params=None):
+        return jax.tree.map(lambda g: g + 0 * (g @ g.T @ g), gradients), state
+
+    products = optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    return optax.chain(products, optim.sgd(scaling, learning_rate))
+
+
+def train_own_optimizer(key):
+    return dense.train(TASK, mup(), width=16, optimizer=with_products, **NETWORK, **(TRAINING | {"key": key}))
+
+
 def train_padded(key):
     spec = TrajectorySpec(grams=())
     family = padded.Family((16, 16), activations.get("tanh"), optim.sgd, 3, False, spec, padded=True, multiplied=False)
@@ -82,7 +97,7 @@ def measure_curvature(key):
     return sharp, spectrum, curvature.empirical_ntk(network, params, TASK.x_train)
 
 
-@pytest.mark.parametrize("fn", [train_dense, train_padded, train_matrix_free, measure_curvature])
+@pytest.mark.parametrize("fn", [train_dense, train_own_optimizer, train_padded, train_matrix_free, measure_curvature])
 def test_no_product_is_less_than_float32_unless_the_user_says_so(fn):
     """JAX's default on a GPU is TF32. What eigenvalues depend on stays as it is even then."""
     found = precisions(fn, jax.random.key(0))
@@ -90,7 +105,7 @@ def test_no_product_is_less_than_float32_unless_the_user_says_so(fn):
     assert set(found) <= {"HIGHEST", "float64"}
     with jax.default_matmul_precision("tensorfloat32"):
         asked = precisions(fn, jax.random.key(0))
-    trains = fn in (train_dense, train_padded)
+    trains = fn in (train_dense, train_own_optimizer, train_padded)
     assert (asked != found) == trains
     assert asked.get("float64", 0) == found.get("float64", 0)
 
@@ -144,8 +159,10 @@ def test_the_device_that_jax_is_told_to_use_is_the_only_one():
     assert devices.platform() == "cpu"
 
 
-def test_runs_at_once_are_the_devices_where_runs_are_mapped_and_all_where_they_are_vmapped(gpu):
-    assert devices.at_once(5) == 5
+def test_vmapped_runs_are_held_by_their_own_devices(gpu, monkeypatch):
+    assert devices.at_once(5) == -(-5 // len(jax.local_devices()))
+    monkeypatch.setattr(devices, "local_devices", lambda: [Device(None)] * 4)
+    assert [devices.at_once(runs) for runs in (1, 4, 5, 8)] == [1, 1, 2, 2]
 
 
 class Device:
@@ -160,7 +177,7 @@ class Device:
         return None if self.limit is None else {"bytes_limit": self.limit}
 
 
-@pytest.mark.parametrize(("limit", "budget"), [(63_900_000_000, 57.0), (500_000_000, 1.0), (None, 8.0)])
+@pytest.mark.parametrize(("limit", "budget"), [(63_900_000_000, 57.5), (500_000_000, 0.4), (None, 8.0)])
 def test_the_default_budget_is_the_devices(monkeypatch, limit, budget):
     assert devices.memory_budget(None) == 8.0
     assert devices.memory_budget(None, on_cpu=20.0) == 20.0

@@ -1,4 +1,4 @@
-"""No test reaches beyond this machine: neither its own process nor the commands that it starts."""
+"""No test reaches beyond this machine: its connections are blocked, downloads of its commands refused."""
 
 from __future__ import annotations
 

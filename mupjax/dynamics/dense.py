@@ -20,7 +20,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float
 
-from mupjax import activations, optim
+from mupjax import activations, devices, optim
 from mupjax.activations import Activation
 from mupjax.dynamics._arguments import check_first_rate, check_training, first_step_factors, warn_of_regime
 from mupjax.dynamics.recording import Stops, empty, keep, plan_stops, when
@@ -259,18 +259,19 @@ def _train(
         optim.check_optimizer(optimizer, scaling, rule=None)
     if factors is not None:
         scaling = optim.with_initial_rates(scaling, factors)
-    return loop(
-        task,
-        nn.meta.unbox(boxed)["params"],
-        partial(_apply, model),
-        optimizer(scaling, rate if schedule is None else schedule),
-        batches,
-        num_steps=num_steps,
-        centred=centred,
-        linearize=linearize,
-        spec=spec,
-        observers=observers,
-    )
+    with devices.training_precision():  # the optimizer's products too
+        return loop(
+            task,
+            nn.meta.unbox(boxed)["params"],
+            partial(_apply, model),
+            optimizer(scaling, rate if schedule is None else schedule),
+            batches,
+            num_steps=num_steps,
+            centred=centred,
+            linearize=linearize,
+            spec=spec,
+            observers=observers,
+        )
 
 
 def _apply(model: MLP, params: Any, x: jax.Array) -> Features:

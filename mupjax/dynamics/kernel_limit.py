@@ -152,7 +152,9 @@ def estimate_bytes(
     """Estimate the memory of `train` before it starts: kernels, quadrature, covariances or draws, the Trajectory."""
     spec = TrajectorySpec() if spec is None else spec
     inputs, records = task.num_inputs, len(spec.resolve_steps(num_steps))
-    held = (4 * depth + 6) * inputs**2 + 4 * min(devices.traits().quadrature, (inputs * QUADRATURE_DEGREE) ** 2)
+    with devices.with_float64():
+        at_once = devices.traits().quadrature
+    held = (4 * depth + 6) * inputs**2 + 4 * min(at_once, (inputs * QUADRATURE_DEGREE) ** 2)
     if not centred:
         held += (records + 4) * inputs**2
     if not centred and task.loss == "cross_entropy":

@@ -136,18 +136,19 @@ def train(
       (4,)
     """
     scaling = _scaling_tree(task, one, family)
-    return dense.loop(
-        task,
-        _initial(task, one, key, family),
-        partial(_features, one, family),
-        family.optimizer(scaling, rate),
-        batches,
-        num_steps=family.num_steps,
-        centred=family.centred,
-        spec=family.spec,
-        widths=tuple(one.widths) if family.padded else None,
-        observers=observe(partial(_features, one, family), scaling) if observe else (),
-    )
+    with devices.training_precision():
+        return dense.loop(
+            task,
+            _initial(task, one, key, family),
+            partial(_features, one, family),
+            family.optimizer(scaling, rate),
+            batches,
+            num_steps=family.num_steps,
+            centred=family.centred,
+            spec=family.spec,
+            widths=tuple(one.widths) if family.padded else None,
+            observers=observe(partial(_features, one, family), scaling) if observe else (),
+        )
 
 
 def can_pad(activation: Activation) -> bool:
@@ -219,7 +220,7 @@ def _features(one: Member, family: Family, params: Any, inputs: jax.Array) -> Fe
     present = _present(one, family)
 
     def product(x: jax.Array, row: int, name: str) -> jax.Array:
-        y = jnp.matmul(x, params[name]["kernel"], precision=devices.matmul_precision())
+        y = jnp.matmul(x, params[name]["kernel"])
         y = one.scalings[row, 0] * y if family.multiplied else y
         if not family.biased:
             return y
