@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from mupjax.runs import map_runs
+from mupjax.dynamics.runs import map_runs
 
 DEPTH, INPUT_DIM, BATCH_SIZE, NUM_TRAIN = 3, 64, 64, 256
 SQUARE, PRODUCTS = 2048, 8  # side of BLAS's square matrices (a core of XLA's: half of it), and how many XLA multiplies

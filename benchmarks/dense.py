@@ -23,8 +23,8 @@ from baselines import BATCH_SIZE, DEPTH, INPUT_DIM, NUM_TRAIN, Bound, flops, sec
 from goals import at_least, goal, machine, report, spread, versions
 
 from mupjax.dynamics import dense
+from mupjax.dynamics.runs import map_runs, run_key
 from mupjax.parametrization import mup
-from mupjax.runs import map_runs, run_key
 from mupjax.task import Task, batch_order
 from mupjax.trajectory import TrajectorySpec
 
@@ -52,7 +52,7 @@ def program(width: int, steps: int, inner: str):
     spec = TrajectorySpec(steps=(0, -1), grams=())
 
     def run(key, task, rate, batches):
-        settings = {"width": width, "depth": DEPTH, "learning_rate": rate, "num_steps": steps, "spec": spec}
+        settings = {"width": width, "depth": DEPTH, "learning_rate": rate, "steps": steps, "spec": spec}
         return dense.train(task, mup(), key=key, batches=batches, **settings)
 
     arguments = (keys, task, jnp.float32(0.1), batches)
@@ -82,7 +82,7 @@ class Ours:
         """Estimated over real bytes of a device."""
         spec = TrajectorySpec(steps=(0, -1), grams=())
         estimate = dense.estimate_bytes(
-            data(), width=width, depth=DEPTH, num_steps=self.steps, batch_size=BATCH_SIZE, spec=spec
+            data(), width=width, depth=DEPTH, steps=self.steps, batch_size=BATCH_SIZE, spec=spec
         )
         real = self.whole.memory_analysis()
         runs = -(-RUNS // jax.device_count())

@@ -19,18 +19,18 @@ from device_bounds import Session
 from mupjax import devices
 from mupjax.dynamics import dense, feature_limit, kernel_limit, matrix_free
 from mupjax.dynamics._kernels import QUADRATURE_DEGREE
-from mupjax.grid import grid_of
+from mupjax.dynamics.runs import map_runs, run_key
 from mupjax.parametrization import mup, ntp
-from mupjax.plan import Plan, plan
-from mupjax.runs import map_runs, run_key
-from mupjax.sweep import RATES, SPEC, sweep
+from mupjax.sweeps.grid import grid_of
+from mupjax.sweeps.plan import Plan, plan
+from mupjax.sweeps.sweep import RATES, SPEC, sweep
 from mupjax.task import Task, batch_order
 from mupjax.trajectory import TrajectorySpec
 
 # Runs and steps by width: some tenths of a second on an H100.
 SHAPES = {64: (256, 400), 512: (64, 100), 2048: (16, 50), 8192: (4, 10)}
 SMALL_SHAPES = {8: (4, 3)}
-SETTINGS = {"depth": 3, "learning_rate": 1.0, "num_steps": 12}
+SETTINGS = {"depth": 3, "learning_rate": 1.0, "steps": 12}
 GRID = {"parametrizations": ("sp", "ntp", "mup", "ip"), "depths": (DEPTH,), "batch_size": BATCH_SIZE}
 
 
@@ -116,7 +116,7 @@ def trained(width: int, runs: int, steps: int, inner: str) -> Trained:
     keys = jnp.stack([run_key(jax.random.key(0), seed, width) for seed in range(runs)])
 
     def run(key: jax.Array, task: Task, batches: Any) -> Any:
-        settings = {"width": width, "depth": DEPTH, "learning_rate": 0.1, "num_steps": steps, "spec": SPEC}
+        settings = {"width": width, "depth": DEPTH, "learning_rate": 0.1, "steps": steps, "spec": SPEC}
         return dense.train(task, mup(), key=key, batches=batches, **settings).train_loss
 
     def compiled() -> Any:
@@ -171,7 +171,7 @@ def limit(session: Session, particles: int, error: float, seconds: float) -> Ite
         return feature_limit.train(task, mup(), error=reach, **settings)
 
     runs = feature_limit.PILOT_RUNS
-    estimate = feature_limit.estimate_bytes(task, depth=3, num_steps=12, num_particles=particles, num_runs=runs)
+    estimate = feature_limit.estimate_bytes(task, depth=3, steps=12, num_particles=particles, num_runs=runs)
     (first, _), peak = bounds.peak(partial(bounds.once, partial(train, 1.0)), estimate)
     yield f"- First call, of {runs} runs of {particles:,} particles: {first:.1f} s."
     yield session.memory(f"the limit, {runs} runs of {particles:,} particles", peak)
@@ -203,7 +203,7 @@ def implicit_bound(
     work = 2 * task.num_train * moved / 4
 
     def run(key: jax.Array) -> Any:
-        return matrix_free.train(task, mup(), width=width, key=key, **(SETTINGS | {"num_steps": steps})).train_loss
+        return matrix_free.train(task, mup(), width=width, key=key, **(SETTINGS | {"steps": steps})).train_loss
 
     kernels = calls * bounds.launches(jax.jit(run).lower(jax.random.key(0)).compile().as_text())
     return bounds.bound(what, took, work, moved, session.rates, kernels)
@@ -212,8 +212,8 @@ def implicit_bound(
 def wide(session: Session, width: int, steps: int, task: Task, seconds: float | None) -> Iterator[str]:
     """Time a network without its hidden matrices."""
     width, steps = (64, 2) if session.small else (width, steps)
-    settings = SETTINGS | {"num_steps": steps, "learning_rate": 0.5, "width": width}
-    estimate = sum(matrix_free.estimate_bytes(task, width=width, depth=3, num_steps=steps))
+    settings = SETTINGS | {"steps": steps, "learning_rate": 0.5, "width": width}
+    estimate = sum(matrix_free.estimate_bytes(task, width=width, depth=3, steps=steps))
 
     def train(seed: int) -> Any:
         return matrix_free.train(task, mup(), key=jax.random.key(seed), **settings).train_loss
@@ -247,7 +247,7 @@ def kernel(session: Session) -> Iterator[str]:
     inputs = np.random.default_rng(0).standard_normal((num, dim), np.float32)
     inputs *= dim**0.5 / np.linalg.norm(inputs, axis=1, keepdims=True)
     task = Task(inputs, np.ones((num, 1)))
-    estimate = kernel_limit.estimate_bytes(task, depth=3, num_steps=1, centred=True)
+    estimate = kernel_limit.estimate_bytes(task, depth=3, steps=1, centred=True)
 
     def call() -> Any:
         return kernel_limit.kernels(inputs, ntp(), depth=3).ntk
@@ -272,7 +272,7 @@ def shared(session: Session) -> Iterator[str]:
 
     def run(key: jax.Array, task: Task) -> Any:
         spec = TrajectorySpec(grams=())
-        settings = {"width": 8, "depth": 2, "learning_rate": 0.1, "num_steps": 3, "key": key, "spec": spec}
+        settings = {"width": 8, "depth": 2, "learning_rate": 0.1, "steps": 3, "key": key, "spec": spec}
         return dense.train(task, mup(), **settings).train_loss
 
     together = np.asarray(map_runs(run, keys, task))

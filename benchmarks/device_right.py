@@ -13,13 +13,14 @@ import limit_example
 import numpy as np
 from device_bounds import Session
 
-from mupjax import activations, curvature, devices, optim
+from mupjax import activations, devices, optim
 from mupjax.dynamics import dense, feature_limit, kernel_limit, matrix_free, padded
-from mupjax.dynamics._conditioning import whiten
-from mupjax.gram import gram, in_float64
+from mupjax.dynamics.gram import gram, in_float64
+from mupjax.dynamics.implicit.gaussian_matrix import whiten
+from mupjax.dynamics.runs import map_runs
 from mupjax.network import MLP
+from mupjax.observers import curvature
 from mupjax.parametrization import mup, ntp
-from mupjax.runs import map_runs
 from mupjax.task import Task
 from mupjax.trajectory import TrajectorySpec
 
@@ -58,7 +59,7 @@ def dense_numbers(width: int) -> Callable[[], Any]:
     def numbers() -> Any:
         model = MLP(out_dim=1, parametrization=mup(), **network)
         seen = {"sharpness": dense.Observer(curvature.sharpness(model, task, num_products=8), STEPS)}
-        settings = {"learning_rate": 1.0, "num_steps": STEPS, "key": jax.random.key(0), "observers": seen}
+        settings = {"learning_rate": 1.0, "steps": STEPS, "key": jax.random.key(0), "observers": seen}
         run = dense.train(task, mup(), **network, **settings)
         return run.train_loss, run.predictions, run.h_gram, run.x_cross_gram, run.observed["sharpness"].values
 
@@ -86,7 +87,7 @@ def matrix_free_z(width: int, runs: int) -> float:
     task = limit_example.task()
 
     def run(key: jax.Array, task: Task) -> Any:
-        settings = {"depth": DEPTH, "learning_rate": 1.0, "num_steps": STEPS, "key": key}
+        settings = {"depth": DEPTH, "learning_rate": 1.0, "steps": STEPS, "key": key}
         found = matrix_free.train(task, mup(), width=width, **settings)
         return found.predictions, found.train_loss[:, None]
 
@@ -104,7 +105,7 @@ def _z(a: np.ndarray, b: np.ndarray) -> float:
 
 def limit_z(particles: int, runs: int) -> float:
     """The largest z-score of the limit's losses against the published ones, which have errors of their own."""
-    settings = {"depth": DEPTH, "learning_rate": 1.0, "num_steps": STEPS, "key": jax.random.key(0)}
+    settings = {"depth": DEPTH, "learning_rate": 1.0, "steps": STEPS, "key": jax.random.key(0)}
     run = feature_limit.train(limit_example.task(), mup(), num_particles=particles, num_runs=runs, **settings)
     losses = np.array(limit_example.LOSSES)
     error = np.hypot(run.stderr.train_loss[:STEPS], limit_example.F_ERROR * np.sqrt(2 * losses / 4) + 5e-6)
@@ -144,7 +145,7 @@ def direction_error(length: int) -> float:
 
 def tf32(width: int) -> str:
     """What TF32 does to training, and to a small eigenvalue of features that are computed with it."""
-    task, settings = limit_example.task(), {"learning_rate": 1.0, "num_steps": STEPS, "key": jax.random.key(0)}
+    task, settings = limit_example.task(), {"learning_rate": 1.0, "steps": STEPS, "key": jax.random.key(0)}
     # Eight inputs and near twins of theirs, 1e-3 apart: the smallest eigenvalues are 1e-6 of the largest.
     x = np.random.default_rng(2).standard_normal((16, 64)).astype(np.float32)
     x[8:] = x[:8] + 1e-3 * x[8:]
@@ -188,6 +189,6 @@ def numbers(session: Session) -> Iterator[str]:
 
 def laws(session: Session) -> Iterator[str]:
     """Compare results that must agree in distribution: an eigenvector's sign is each device's own."""
-    runs, particles, width = (4, 256, 64) if session.small else (64, 16384, 4096)
+    runs, particles, width = (8, 256, 64) if session.small else (64, 16384, 4096)
     yield session.at_most("feature limit against published losses, largest z", Z, limit_z(particles, runs), ".1f")
     yield session.at_most("matrix-free against the CPU, largest z", Z, matrix_free_z(width, runs), ".1f")

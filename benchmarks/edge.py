@@ -22,10 +22,11 @@ from jax.flatten_util import ravel_pytree
 from scipy.sparse.linalg import LinearOperator, eigsh
 from timing import seconds, whole
 
-from mupjax import curvature, datasets
+from mupjax import datasets
 from mupjax.activations import gain
 from mupjax.dynamics import dense, matrix_free
 from mupjax.network import MLP, nn
+from mupjax.observers import curvature
 from mupjax.parametrization import mup, nup
 from mupjax.trajectory import TrajectorySpec
 
@@ -95,7 +96,7 @@ def spectrum() -> Spectrum:
 def training() -> dict[str, float]:
     """Seconds of STEPS full-batch steps of plain SGD, and of what the edge of chaos adds."""
     model = MLP(out_dim=TASK.out_dim, parametrization=mup(), **NETWORK)
-    common: dict[str, Any] = NETWORK | {"num_steps": STEPS, "key": jax.random.key(0), "spec": SPEC}
+    common: dict[str, Any] = NETWORK | {"steps": STEPS, "key": jax.random.key(0), "spec": SPEC}
 
     def run(preset: Any, rate: float, **settings: Any) -> float:
         return seconds(lambda: dense.train(TASK, preset, learning_rate=rate, **common, **settings), 3)
@@ -118,7 +119,7 @@ def runs() -> tuple[float, float]:
     seen = {"seen": dense.Observer(curvature.sharpness(model, task), 5)}
 
     def one(key: jax.Array) -> Any:
-        run = dense.train(task, mup(), learning_rate=0.1, num_steps=50, key=key, spec=SPEC, observers=seen, **small)
+        run = dense.train(task, mup(), learning_rate=0.1, steps=50, key=key, spec=SPEC, observers=seen, **small)
         return run.observed
 
     keys = jax.random.split(jax.random.key(0), 16)
@@ -133,7 +134,7 @@ def deep(depth: int, m: int) -> tuple[float, float]:
     widths = preset.layer_widths(m, depth)
     size = sum(a * b for a, b in zip((64, *widths), (*widths, 10), strict=True)) * 4 / 2**30
     settings: dict[str, Any] = {"width": m, "depth": depth, "activation": "relu", "learning_rate": 0.02}
-    settings |= {"num_steps": 2, "key": jax.random.key(0)}
+    settings |= {"steps": 2, "key": jax.random.key(0)}
     return seconds(lambda: matrix_free.train(task, preset, **settings), 1), size
 
 

@@ -29,13 +29,13 @@ import optax
 import xarray as xr
 
 import mupjax
-from mupjax.catapult_study import catapult_study
-from mupjax.covariance_study import covariance_study
-from mupjax.training_study import training_study
+from mupjax.studies.catapults import catapult_study
+from mupjax.studies.covariance import covariance_study
+from mupjax.studies.training import training_study
 
 FOLDER = Path(__file__).parents[1] / "results" / "golden"
 SAME = 1e-6
-NETWORK = {"depth": 3, "learning_rate": 0.5, "num_steps": 5}
+NETWORK = {"depth": 3, "learning_rate": 0.5, "steps": 5}
 Arrays = dict[str, np.ndarray]
 
 

@@ -22,8 +22,8 @@ from timing import seconds, whole
 
 from mupjax import calibrate_initial_rates, datasets
 from mupjax.dynamics import dense
+from mupjax.observers.ranks import ranks
 from mupjax.parametrization import ip, ip_llr, mup
-from mupjax.ranks import ranks
 from mupjax.trajectory import TrajectorySpec
 
 NETWORK: dict[str, Any] = {"width": 512, "depth": 4, "activation": "relu", "learning_rate": 0.1}
@@ -39,7 +39,7 @@ def training() -> tuple[float, float, float, float]:
     first = calibrate_initial_rates(task, llr, key=key, **NETWORK).rates
     runs = []
     for preset, rates in ((ip(sigma=2**0.5), None), (llr, first), (mup(sigma=2**0.5), None)):
-        settings = NETWORK | {"num_steps": STEPS, "key": key, "spec": spec, "batches": batches, "initial_rates": rates}
+        settings = NETWORK | {"steps": STEPS, "key": key, "spec": spec, "batches": batches, "initial_rates": rates}
         runs.append(seconds(lambda p=preset, s=settings: dense.train(task, p, **s)))
     calibration = seconds(lambda: calibrate_initial_rates(task, llr, key=key, batches=batches, **NETWORK))
     return runs[0], runs[1], runs[2], calibration

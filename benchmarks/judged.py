@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mupjax.results import versions
-from mupjax.verdicts import Verdict
+from mupjax.statistics import Verdict
 
 HERE = Path(__file__).parent
 

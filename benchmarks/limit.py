@@ -21,7 +21,7 @@ from mupjax.dynamics import dense, feature_limit, matrix_free
 from mupjax.parametrization import mup
 from mupjax.task import Task
 
-SETTINGS = {"depth": 3, "learning_rate": 1.0, "num_steps": 12}
+SETTINGS = {"depth": 3, "learning_rate": 1.0, "steps": 12}
 WIDTHS = (16_384, 65_536, 262_144, 1_048_576)
 STEPS = (6, 12, 24, 48)
 PASSES = 8  # over the columns in use, for every question a hidden matrix is asked (dynamics/_conditioning.py)
@@ -78,7 +78,7 @@ def main() -> None:
     lines += [f"- Limit, 8 runs of 4,096 particles: {limit_time:.2f} s, standard error of f at most {stderr:.1e}"]
 
     def free(width, steps=12):
-        settings = SETTINGS | {"num_steps": steps}
+        settings = SETTINGS | {"steps": steps}
         return matrix_free.train(task, mup(), width=width, key=key, memory_gb=64, **settings)
 
     copy = bandwidth()
@@ -118,7 +118,7 @@ def main() -> None:
     accelerator = None
     if not on_cpu:
         ten = Task(np.random.default_rng(0).standard_normal((10, 10)), np.ones((10, 1)))
-        settings = SETTINGS | {"num_steps": 100, "depth": 3}
+        settings = SETTINGS | {"steps": 100, "depth": 3}
         accelerator = seconds(
             lambda: matrix_free.train(ten, mup(), width=10**6, key=key, memory_gb=256, **settings).train_loss, 1
         )

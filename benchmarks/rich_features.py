@@ -48,7 +48,7 @@ def check_inputs(count: int) -> tuple[float, float]:
 def limit_and_network(particles: int, steps: int) -> tuple[float, float]:
     """Seconds of one run of the limit and of one dense network, compiled before, medians of 3."""
     task = datasets.load("digits", classes=(0, 1), train_size=32, test_size=None)
-    common = {"depth": 3, "learning_rate": 1.0, "num_steps": steps, "spec": TrajectorySpec(steps=(0, steps))}
+    common = {"depth": 3, "learning_rate": 1.0, "steps": steps, "spec": TrajectorySpec(steps=(0, steps))}
     calls = (
         lambda seed: feature_limit.train(
             task, mup(), key=jax.random.key(seed), num_particles=particles, max_directions=512, **common

@@ -19,7 +19,7 @@ from scipy import stats
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results" / "study-limits"
-EXAMPLE = {"depth": 3, "learning_rate": 1.0, "num_steps": 12, "activation": "tanh"}
+EXAMPLE = {"depth": 3, "learning_rate": 1.0, "steps": 12, "activation": "tanh"}
 Z_BOUND = 4.5
 CASES = {
     "the worked example": {},
@@ -47,15 +47,15 @@ def worked_example(loss: str = "mse", outputs: int = 1):
 def finite_networks(name: str) -> dict:
     """Largest |z| of 2 mean f_2n - mean f_n over 400 networks of widths 256 and 512 against the limit."""
     from mupjax.dynamics import dense, feature_limit
+    from mupjax.dynamics.runs import map_runs
     from mupjax.parametrization import mup
-    from mupjax.runs import map_runs
     from mupjax.task import batch_order
     from mupjax.trajectory import TrajectorySpec
 
     settings = EXAMPLE | CASES[name]
     task = worked_example(settings.pop("loss", "mse"), settings.pop("outputs", 1))
     batch_size, key, seeds = settings.pop("batch_size", None), jax.random.key(0), 400
-    batches = None if batch_size is None else batch_order(key, 4, batch_size, settings["num_steps"])
+    batches = None if batch_size is None else batch_order(key, 4, batch_size, settings["steps"])
     limit = feature_limit.train(task, mup(), key=key, num_particles=8192, num_runs=8, batches=batches, **settings)
     total, variance = 0.0, limit.stderr.predictions**2
     for width, factor in ((512, 2.0), (256, -1.0)):
@@ -74,8 +74,8 @@ def finite_networks(name: str) -> dict:
 def accuracy(activation: str) -> dict:
     """Root mean square error of networks of width 1,024, exact in law, over that of 1,024 particles."""
     from mupjax.dynamics import feature_limit, matrix_free
+    from mupjax.dynamics.runs import map_runs
     from mupjax.parametrization import mup
-    from mupjax.runs import map_runs
 
     rate = 0.3 if activation == "abs_relu" else 1.0  # |h| at rate 1 leaves the edge of stability: no limit to compare
     settings = EXAMPLE | {"activation": activation, "learning_rate": rate}
@@ -119,7 +119,7 @@ def independence() -> dict:
 
     name = image_dataset()
     task = datasets.load(name, classes=(0, 1), train_size=32, test_size=None)
-    settings = EXAMPLE | {"num_steps": 50}
+    settings = EXAMPLE | {"steps": 50}
     runs = feature_limit.sample(task, mup(), key=jax.random.key(5), num_particles=4096, num_runs=6, **settings)
     mean, stderr = results.measure_limit(runs)
     worst = min(
@@ -142,7 +142,7 @@ def kernel_limit_is_degenerate() -> dict:
 
     name = image_dataset()
     task = datasets.load(name, classes=(0, 1), train_size=32, test_size=None)
-    run = kernel_limit.train(task, ntp(), depth=3, learning_rate=0.3, num_steps=50, centred=True)
+    run = kernel_limit.train(task, ntp(), depth=3, learning_rate=0.3, steps=50, centred=True)
     joint = metrics.space_time(run.h_gram[1], run.h_cross_gram[1], run.h_gram[0])
     ratio = float(np.max(np.abs(joint.value) / joint.resolution))
     claim = f"ntp, 32 images of {name}: joint smallest eigenvalue over its resolution, all layers"
@@ -151,11 +151,11 @@ def kernel_limit_is_degenerate() -> dict:
 
 def width_study() -> list[dict]:
     """Slopes of `mupjax limit --widths all` on the worked example, and agreement where both dynamics train."""
-    from mupjax.files import write_whole
-    from mupjax.limit import limit
+    from mupjax._files import write_whole
     from mupjax.plots import distance_from_limit, png
     from mupjax.report import format_width_study
-    from mupjax.width_study import WIDTHS
+    from mupjax.studies.limit import limit
+    from mupjax.studies.width_study import WIDTHS
 
     widths = tuple(sorted({128, 512, *WIDTHS}))
     data = limit(

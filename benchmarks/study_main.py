@@ -23,9 +23,9 @@ RESULTS = HERE.parent / "results" / "study-main"
 
 def cells(dataset: str) -> list:
     """One finished comparison per width, computed now or read back."""
-    from mupjax import datasets, store
-    from mupjax.compare import compare
-    from mupjax.results import arguments_json
+    from mupjax import datasets
+    from mupjax.results import arguments_json, store
+    from mupjax.studies.comparison import compare
 
     task = datasets.load(dataset, classes=(0, 1), train_size=INPUTS, test_size=None)
     found = []

@@ -34,9 +34,10 @@ TRANSFER = {
 def main() -> None:
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     import mupjax
-    from mupjax import plots, report, transfer
-    from mupjax.coord_check import judge
+    from mupjax import plots, report
     from mupjax.results import versions
+    from mupjax.studies import transfer
+    from mupjax.studies.coord_check import judge
 
     digits = {"classes": None, "train_size": 1024, "test_size": None, "loss": "cross_entropy"}
     presets = (mupjax.sp(base_width=64, learning_rate_exponent=0.0), mupjax.mup(base_width=64))

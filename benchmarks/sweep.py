@@ -22,7 +22,7 @@ from sweep_growth import RUNS, growth, many, memory
 from sweep_kills import kills
 from sweep_padding import GRIDS, QUICK, padding
 
-from mupjax.sweep import RATES, sweep
+from mupjax.sweeps.sweep import RATES, sweep
 from mupjax.task import Task
 
 jax.config.update("jax_num_cpu_devices", os.cpu_count())

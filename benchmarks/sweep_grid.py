@@ -8,8 +8,8 @@ from typing import Any
 from baselines import BATCH_SIZE, DEPTH, NUM_TRAIN
 
 from mupjax import datasets
-from mupjax.grid import Grid, grid_of
-from mupjax.sweep import RATES, sweep
+from mupjax.sweeps.grid import Grid, grid_of
+from mupjax.sweeps.sweep import RATES, sweep
 from mupjax.task import Task
 
 SEEDS, STEPS, WIDTHS = 8, 200, [64, 128, 256, 512]

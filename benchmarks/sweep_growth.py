@@ -23,9 +23,10 @@ from baselines import seconds
 from goals import at_most, goal
 from sweep_grid import CELL, checked, digits
 
-from mupjax import store, training
-from mupjax.plan import Plan, plan
-from mupjax.sweep import RATES, sweep
+from mupjax.results import store
+from mupjax.sweeps import cell as training
+from mupjax.sweeps.plan import Plan, plan
+from mupjax.sweeps.sweep import RATES, sweep
 from mupjax.task import Task
 from mupjax.trajectory import TrajectorySpec
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from goals import goal
 
-from mupjax import store
+from mupjax.results import store
 
 CASE = Path(__file__).parents[1] / "tests" / "sweep_case.py"
 LANES = 2  # directories at once

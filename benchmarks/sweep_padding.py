@@ -13,8 +13,8 @@ from goals import at_most
 from sweep_grid import CELL, GRID, checked
 
 from mupjax import devices
-from mupjax.plan import describe, plan
-from mupjax.sweep import sweep
+from mupjax.sweeps.plan import describe, plan
+from mupjax.sweeps.sweep import sweep
 from mupjax.task import Task
 
 # Compiling weighs most in the first, training in the second.

@@ -1,24 +1,16 @@
 """Neural networks at finite width, their infinite-width limits, and how far apart they are."""
 
+from importlib import import_module as _import_module
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from mupjax import activations as activations
-from mupjax import curvature as curvature
 from mupjax import datasets as datasets
 from mupjax import dynamics as dynamics
 from mupjax import metrics as metrics
 from mupjax import parametrization as parametrization
-from mupjax import transfer as transfer
-from mupjax import verdicts as verdicts
 from mupjax.activations import Activation as Activation
-from mupjax.calibration import InitialRates as InitialRates
-from mupjax.calibration import calibrate_initial_rates as calibrate_initial_rates
-from mupjax.classification import Classification as Classification
-from mupjax.classification import classify as classify
-from mupjax.compare import compare as compare
-from mupjax.coord_check import coord_check as coord_check
-from mupjax.infinite import infinite as infinite
-from mupjax.limit import limit as limit
+from mupjax.dynamics.infinite import infinite as infinite
 from mupjax.network import MLP as MLP
 from mupjax.network import Dense as Dense
 from mupjax.network import scaling_tree as scaling_tree
@@ -27,6 +19,8 @@ from mupjax.optim import adamw as adamw
 from mupjax.optim import check_optimizer as check_optimizer
 from mupjax.optim import scale_by_parametrization as scale_by_parametrization
 from mupjax.optim import sgd as sgd
+from mupjax.optim.initial_rates import InitialRates as InitialRates
+from mupjax.optim.initial_rates import calibrate_initial_rates as calibrate_initial_rates
 from mupjax.parametrization import Parametrization as Parametrization
 from mupjax.parametrization import ParamScaling as ParamScaling
 from mupjax.parametrization import hp as hp
@@ -39,10 +33,102 @@ from mupjax.parametrization import mup as mup
 from mupjax.parametrization import ntp as ntp
 from mupjax.parametrization import nup as nup
 from mupjax.parametrization import sp as sp
-from mupjax.sweep import sweep as sweep
+from mupjax.parametrization.classification import Classification as Classification
+from mupjax.parametrization.classification import classify as classify
+from mupjax.studies.comparison import compare as compare
+from mupjax.studies.coord_check import coord_check as coord_check
+from mupjax.studies.limit import limit as limit
+from mupjax.sweeps.sweep import sweep as sweep
 from mupjax.task import Task as Task
 from mupjax.task import batch_order as batch_order
 from mupjax.trajectory import Trajectory as Trajectory
 from mupjax.trajectory import TrajectorySpec as TrajectorySpec
 
+if _TYPE_CHECKING:  # imported when they are first used
+    from mupjax import devices as devices
+    from mupjax import observers as observers
+    from mupjax import optim as optim
+    from mupjax import plots as plots
+    from mupjax import report as report
+    from mupjax import reproduce as reproduce
+    from mupjax import results as results
+    from mupjax import statistics as statistics
+    from mupjax import studies as studies
+    from mupjax import theorems as theorems
+
 __version__ = _version("mupjax")
+
+_ON_DEMAND = (
+    "devices",
+    "observers",
+    "optim",
+    "plots",
+    "report",
+    "reproduce",
+    "results",
+    "statistics",
+    "studies",
+    "theorems",
+)
+__all__ = [
+    "MLP",
+    "Activation",
+    "Classification",
+    "Dense",
+    "InitialRates",
+    "ParamScaling",
+    "Parametrization",
+    "Task",
+    "Trajectory",
+    "TrajectorySpec",
+    "activations",
+    "adam",
+    "adamw",
+    "batch_order",
+    "calibrate_initial_rates",
+    "check_optimizer",
+    "classify",
+    "compare",
+    "coord_check",
+    "datasets",
+    "devices",
+    "dynamics",
+    "hp",
+    "hpz",
+    "infinite",
+    "ip",
+    "ip_bias",
+    "ip_llr",
+    "ip_non_centered",
+    "limit",
+    "metrics",
+    "mup",
+    "ntp",
+    "nup",
+    "observers",
+    "optim",
+    "parametrization",
+    "plots",
+    "report",
+    "reproduce",
+    "results",
+    "scale_by_parametrization",
+    "scaling_tree",
+    "sgd",
+    "sp",
+    "statistics",
+    "studies",
+    "sweep",
+    "theorems",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a part of the library when it is first used."""
+    if name in _ON_DEMAND:
+        return _import_module(f"mupjax.{name}")
+    raise AttributeError(f"module 'mupjax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -7,10 +7,11 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
-from mupjax.input_check import InputCheck, check_inputs
+from mupjax.theorems.inputs import InputCheck, check_inputs
 
 Loss = Literal["mse", "cross_entropy"]
 
@@ -128,7 +129,7 @@ class Task:
         for the inputs as the task holds them. Time grows as N^2; 10,000 inputs take seconds.
 
         Returns:
-          An `mupjax.input_check.InputCheck`: whether it holds, what violates it, and how nearly the rest does.
+          An `mupjax.theorems.inputs.InputCheck`: whether it holds, what violates it, and how nearly the rest does.
 
         Example:
           >>> import numpy as np
@@ -155,7 +156,7 @@ class Task:
         )
 
 
-def batch_order(key: jax.Array, num_inputs: int, batch_size: int, num_steps: int) -> Int[Array, "num_steps B"]:
+def batch_order(key: jax.Array, num_inputs: int, batch_size: int, steps: int) -> Int[Array, "steps B"]:
     """Return which training inputs each step sees: a fresh permutation every epoch, an incomplete last batch dropped.
 
     Every dynamics takes the result as `batches=`, so that all of them see the same batches.
@@ -164,40 +165,40 @@ def batch_order(key: jax.Array, num_inputs: int, batch_size: int, num_steps: int
       key: a JAX random key.
       num_inputs: number of training inputs N.
       batch_size: B, in 1..N.
-      num_steps: number of SGD steps, at least 1.
+      steps: number of SGD steps, at least 1.
 
     Raises:
       ValueError: for sizes out of range.
 
     Example:
       >>> import jax
-      >>> batch_order(jax.random.key(0), num_inputs=8, batch_size=4, num_steps=3).shape
+      >>> batch_order(jax.random.key(0), num_inputs=8, batch_size=4, steps=3).shape
       (3, 4)
     """
     if not 1 <= batch_size <= num_inputs:
         raise ValueError(f"Expected `batch_size` to be in 1..{num_inputs}, got batch_size={batch_size}.")
-    if num_steps < 1:
-        raise ValueError(f"Expected `num_steps` to be a positive int, got num_steps={num_steps}.")
+    if steps < 1:
+        raise ValueError(f"Expected `steps` to be a positive int, got steps={steps}.")
     per_epoch = num_inputs // batch_size
-    epochs = -(-num_steps // per_epoch)
+    epochs = -(-steps // per_epoch)
     orders = jax.vmap(lambda k: jax.random.permutation(k, num_inputs))(jax.random.split(key, epochs))
     batches = orders[:, : per_epoch * batch_size].reshape(-1, batch_size)
-    return batches[:num_steps].astype(jnp.int32)
+    return batches[:steps].astype(jnp.int32)
 
 
-def check_batches(batches: Any, num_steps: int, num_train: int) -> None:
+def check_batches(batches: Any, steps: int, num_train: int) -> None:
     """Check what every dynamics takes as `batches=`; the values of a tracer are not looked at.
 
     Raises:
-      ValueError: for a shape other than [num_steps, B] with B >= 1, or indices outside 0..num_train - 1.
+      ValueError: for a shape other than [steps, B] with B >= 1, or indices outside 0..num_train - 1.
       TypeError: for indices that are not integers.
     """
     if batches is None:
         return
     traced = isinstance(batches, Tracer)
     array = batches if traced else np.asarray(batches)
-    if array.ndim != 2 or array.shape[0] != num_steps or not array.shape[1]:
-        raise ValueError(f"Expected `batches` to have shape [{num_steps}, B], got shape {array.shape}.")
+    if array.ndim != 2 or array.shape[0] != steps or not array.shape[1]:
+        raise ValueError(f"Expected `batches` to have shape [{steps}, B], got shape {array.shape}.")
     if not np.issubdtype(array.dtype, np.integer):
         raise TypeError(f"Expected `batches` to hold integer indices, got dtype {array.dtype}.")
     if not traced and (array.min() < 0 or array.max() >= num_train):
@@ -243,3 +244,10 @@ def _labels(name: str, values: Any, num: int) -> jax.Array:
         wrong = int(array.min() if array.min() < 0 else array.max())
         raise ValueError(f"Expected `{name}` to hold labels in 0..C-1, got {wrong}.")
     return jnp.asarray(array, dtype=jnp.int32)
+
+
+def loss_per_sample(loss: Loss, f: Float[Array, "N C"], y: Any) -> Float[Array, " N"]:
+    r"""Return :math:`\tfrac12 \|f - y\|^2` for mse, the softmax cross-entropy of integer labels otherwise."""
+    if loss == "mse":
+        return 0.5 * jnp.sum((f - y) ** 2, axis=-1)
+    return optax.softmax_cross_entropy_with_integer_labels(f, y)

@@ -60,7 +60,7 @@ class Trajectory(NamedTuple):
       space_time: a SpaceTime where one was asked for (`dynamics.matrix_free`, `dynamics.feature_limit`), else None.
       stderr: a Trajectory of standard errors where several draws were averaged, else None.
       info: what a dynamics knows beyond this (a covariance, a quadrature's error, bytes), else None.
-      observed: {name: [ceil((num_steps + 1)/every), ...]} of what the observers returned, or None.
+      observed: {name: [ceil((steps + 1)/every), ...]} of what the observers returned, or None.
     """
 
     step: Any
@@ -82,7 +82,7 @@ class TrajectorySpec:
     """What to record, and when. Frozen and hashable: a static argument under `jit`.
 
     Attributes:
-      steps: recorded steps in 0..num_steps, ascending; None records all. Evaluating whole sets costs: ask for few.
+      steps: recorded steps in 0..steps, ascending; None records all. Evaluating whole sets costs: ask for few.
       gram_steps: steps at which Grams are recorded; negative ones count from the end (-1 is the final state).
       gram_inputs: indices into all inputs (train, then test) of the Grams, an int k for the first k inputs, or None for
         the first min(64, N_train).
@@ -91,7 +91,7 @@ class TrajectorySpec:
       space_time: which fields of SpaceTime to record, at `gram_steps`, where a dynamics has them.
 
     Example:
-      >>> TrajectorySpec(steps=(0, -1)).resolve_steps(num_steps=100)
+      >>> TrajectorySpec(steps=(0, -1)).resolve_steps(steps=100)
       (0, 100)
     """
 
@@ -119,13 +119,13 @@ class TrajectorySpec:
         """The same steps and predictions, and nothing else."""
         return replace(self, grams=(), space_time=())
 
-    def resolve_steps(self, num_steps: int) -> tuple[int, ...]:
-        """Recorded steps as non-negative ints. ValueError where one is outside 0..num_steps or out of order."""
-        return tuple(range(num_steps + 1)) if self.steps is None else _resolve("steps", self.steps, num_steps)
+    def resolve_steps(self, steps: int) -> tuple[int, ...]:
+        """Recorded steps as non-negative ints. ValueError where one is outside 0..steps or out of order."""
+        return tuple(range(steps + 1)) if self.steps is None else _resolve("steps", self.steps, steps)
 
-    def resolve_gram_steps(self, num_steps: int) -> tuple[int, ...]:
+    def resolve_gram_steps(self, steps: int) -> tuple[int, ...]:
         """Gram steps as non-negative ints; empty where no Grams are asked for."""
-        return _resolve("gram_steps", self.gram_steps, num_steps) if self.grams or self.space_time else ()
+        return _resolve("gram_steps", self.gram_steps, steps) if self.grams or self.space_time else ()
 
     def resolve_gram_inputs(self, task: Task) -> tuple[int, ...]:
         """Gram inputs as indices into all inputs."""
@@ -148,10 +148,10 @@ def _check_inputs(name: str, indices: Any, num_inputs: int) -> tuple[int, ...]:
     return indices
 
 
-def _resolve(name: str, steps: tuple[int, ...], num_steps: int) -> tuple[int, ...]:
-    resolved = tuple(step + num_steps + 1 if step < 0 else step for step in steps)
-    if not resolved or list(resolved) != sorted(set(resolved)) or resolved[0] < 0 or resolved[-1] > num_steps:
-        raise ValueError(f"Expected `{name}` to be ascending steps in 0..{num_steps}, got {steps!r}.")
+def _resolve(name: str, given: tuple[int, ...], steps: int) -> tuple[int, ...]:
+    resolved = tuple(step + steps + 1 if step < 0 else step for step in given)
+    if not resolved or list(resolved) != sorted(set(resolved)) or resolved[0] < 0 or resolved[-1] > steps:
+        raise ValueError(f"Expected `{name}` to be ascending steps in 0..{steps}, got {given!r}.")
     return resolved
 
 

@@ -8,7 +8,7 @@ import numpy as np
 if __name__ == "__main__":  # before anything else wants a device
     jax.config.update("jax_num_cpu_devices", int(sys.argv[2]) if len(sys.argv) > 2 else 1)
 
-from mupjax.sweep import sweep
+from mupjax.sweeps.sweep import sweep
 from mupjax.task import Task
 
 RNG = np.random.default_rng(0)

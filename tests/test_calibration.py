@@ -11,9 +11,9 @@ import worked_example
 
 from mupjax import calibrate_initial_rates
 from mupjax.dynamics import dense
+from mupjax.dynamics.runs import map_runs
 from mupjax.network import MLP
 from mupjax.parametrization import hp, ip_llr
-from mupjax.runs import map_runs
 from mupjax.task import Task
 from mupjax.trajectory import TrajectorySpec
 
@@ -74,7 +74,7 @@ def test_rates_are_their_definition(task, key):
 
 def test_the_first_update_has_the_size_that_was_aimed_at(task, key):
     """Trained with them on batch 0, a network's preactivations move by about 1 and its outputs by about 0.1."""
-    from mupjax.ranks import contributions
+    from mupjax.observers.ranks import contributions
 
     p = ip_llr(DEPTH, sigma=2**0.5)
     found = calibrate_initial_rates(task, p, **settings(key))
@@ -82,9 +82,9 @@ def test_the_first_update_has_the_size_that_was_aimed_at(task, key):
     model = MLP(WIDTH, DEPTH, 3, p, "relu")
     seen = {"parts": contributions(model, task.x_train[6:])}
     common = settings(key, batches=jnp.arange(6)[None])
-    run = dense.train(task, p, num_steps=1, initial_rates=found.rates, observers=seen, **common)
+    run = dense.train(task, p, steps=1, initial_rates=found.rates, observers=seen, **common)
     np.testing.assert_allclose(run.observed["parts"].first[1, 1:], [1.0, 1.0, 0.1], rtol=1e-3)
-    plain = dense.train(task, p, num_steps=1, observers=seen, **common)
+    plain = dense.train(task, p, steps=1, observers=seen, **common)
     assert np.all(plain.observed["parts"].first[1, 1:] < 0.2 * run.observed["parts"].first[1, 1:])
 
 
@@ -120,7 +120,7 @@ def test_bad_input_is_named(task, key):
 
 def test_rates_of_one_step_alone(task, key):
     """initial_rates of the learning rate itself change nothing; others change the first step and no exponent."""
-    common = settings(key, batches=None) | {"num_steps": 3, "spec": TrajectorySpec(grams=())}
+    common = settings(key, batches=None) | {"steps": 3, "spec": TrajectorySpec(grams=())}
     plain = dense.train(task, ip_llr(DEPTH), **common)
     same = dense.train(task, ip_llr(DEPTH), initial_rates=jnp.full(DEPTH + 1, 0.05), **common)
     other = dense.train(task, ip_llr(DEPTH), initial_rates=jnp.full(DEPTH + 1, 5.0), **common)

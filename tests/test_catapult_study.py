@@ -4,12 +4,12 @@ import jax
 import numpy as np
 import pytest
 
-from mupjax import curvature, runs
-from mupjax.catapult_study import catapult_study
-from mupjax.catapults import detect_catapults
-from mupjax.dynamics import dense
+from mupjax.dynamics import dense, runs
 from mupjax.network import MLP, scaling_tree
+from mupjax.observers import curvature
 from mupjax.parametrization import ntp, nup
+from mupjax.statistics.catapults import detect_catapults
+from mupjax.studies.catapults import catapult_study
 from mupjax.task import Task
 
 RNG = np.random.default_rng(3)
@@ -31,7 +31,7 @@ def test_a_run_is_dense_training_at_its_own_rate(study):
     top = curvature.ntk_eigenvalues(model, start, TASK.x_train, scaling=scaling_tree(boxed)).largest.values[0]
     np.testing.assert_allclose(row.sharpness_0, top, rtol=1e-4)
     np.testing.assert_allclose(row.rate, 3.0 / top, rtol=1e-4)
-    run = dense.train(TASK, ntp(), width=256, depth=1, learning_rate=float(row.rate[0]), num_steps=40, key=key)
+    run = dense.train(TASK, ntp(), width=256, depth=1, learning_rate=float(row.rate[0]), steps=40, key=key)
     np.testing.assert_allclose(row.train_loss[:10], run.train_loss[:10], rtol=1e-3)  # unstable: rounding grows
     assert {"units", "long_name"} <= study.sharpness.attrs.keys()
 

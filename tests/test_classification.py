@@ -16,12 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mupjax import classification
 from mupjax.activations import Activation
-from mupjax.classification import classify
 from mupjax.dynamics import dense
 from mupjax.network import MLP
-from mupjax.parametrization import Parametrization, PerRole, get, ip, mup, ntp, sp
+from mupjax.parametrization import Parametrization, PerRole, classification, get, ip, mup, ntp, sp
+from mupjax.parametrization.classification import classify
 from mupjax.task import Task
 from mupjax.trajectory import TrajectorySpec
 
@@ -267,7 +266,7 @@ def test_the_reference_network_is_the_library_s():
             width=width,
             depth=depth,
             learning_rate=1.0,
-            num_steps=2,
+            steps=2,
             key=key,
             spec=TrajectorySpec(grams=("h",)),
         )

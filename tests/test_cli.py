@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mupjax import store
+from mupjax.results import store
 
 pytestmark = pytest.mark.xdist_group("command line")  # one process: its runs are shared by the tests
 SMALL = "compare --widths 8,16 --depth 2 --seeds 2 --steps 5 --train-size 8 --test-size 4"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import mupjax
-from mupjax import datasets, runs
-from mupjax.cells import MAX_RECORDED_STEPS, settings_of, unknown_limit
-from mupjax.dynamics import dense, kernel_limit, matrix_free
+from mupjax import datasets
+from mupjax.dynamics import dense, kernel_limit, matrix_free, runs
+from mupjax.studies.cells import MAX_RECORDED_STEPS, settings_of, unknown_limit
 from mupjax.task import Task
 
 TASK = Task(np.eye(4), np.array([[1.0], [-1.0], [1.0], [-1.0]]), np.eye(4)[:2], np.array([[1.0], [-1.0]]))
@@ -54,7 +54,7 @@ def test_finite_rows_are_dense_training_with_the_runs_own_keys(small):
     keys = jnp.stack([runs.run_key(jax.random.key(0), seed, (16, 4)) for seed in range(2)])
     for seed in range(2):
         run = dense.train(
-            TASK, mupjax.mup(), width=(16, 4), depth=2, learning_rate=1.0, num_steps=3, key=keys[seed], centred=True
+            TASK, mupjax.mup(), width=(16, 4), depth=2, learning_rate=1.0, steps=3, key=keys[seed], centred=True
         )
         row = small.sel(parametrization="mup", seed=seed).isel(width=1)
         np.testing.assert_allclose(row.train_loss, run.train_loss, rtol=1e-5)  # two programs, float32 rounding
@@ -63,7 +63,7 @@ def test_finite_rows_are_dense_training_with_the_runs_own_keys(small):
 
 @pytest.mark.xdist_group("small comparison")
 def test_infinite_row_is_the_kernel_limit(small):
-    limit = kernel_limit.train(TASK, mupjax.ntp(), depth=2, learning_rate=0.3, num_steps=3, centred=True)
+    limit = kernel_limit.train(TASK, mupjax.ntp(), depth=2, learning_rate=0.3, steps=3, centred=True)
     row = small.sel(parametrization="ntp", width=np.inf)
     for seed in range(2):
         np.testing.assert_allclose(row.train_loss.isel(seed=seed), limit.train_loss, rtol=1e-6)
@@ -178,7 +178,7 @@ def test_only_mup_keeps_features_moving_and_diverse(dataset):
 
 def test_wide_and_first_order_rows_are_their_dynamics():
     """Widths from `matrix_free_from` on, and all widths under `linearize`, with the keys that a grid gives."""
-    common = dict(depth=2, learning_rate=1.0, num_steps=3, centred=True)
+    common = dict(depth=2, learning_rate=1.0, steps=3, centred=True)
     mixed = mupjax.compare(
         TASK, parametrizations=("mup",), widths=(8, 32), matrix_free_from=32, gram_steps=(0, 1, -1), **SMALL
     )

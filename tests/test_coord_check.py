@@ -16,15 +16,16 @@ import pytest
 import xarray as xr
 
 import mupjax
-from mupjax import cli, datasets, store
+from mupjax import cli, datasets
 from mupjax.cli import running
-from mupjax.coord_check import CONTROL, coord_check, judge
-from mupjax.coord_slopes import BOUND
-from mupjax.dynamics.dense import loss_per_sample
+from mupjax.dynamics.runs import run_key
 from mupjax.network import MLP, scaling_tree
 from mupjax.parametrization import mup
-from mupjax.runs import run_key
-from mupjax.verdicts import CONTRADICTED, NOT_SHOWN, REPRODUCED
+from mupjax.results import store
+from mupjax.statistics import CONTRADICTED, NOT_SHOWN, REPRODUCED
+from mupjax.studies.coord_check import CONTROL, coord_check, judge
+from mupjax.studies.coord_slopes import BOUND
+from mupjax.task import loss_per_sample
 
 WIDTHS = (64, 256)
 # Sixteen seeds: half-widths of .01 to .06, beside powers of up to .085 that widths this small leave over (f's change).

@@ -11,15 +11,15 @@ import worked_example
 from scipy import stats
 
 from mupjax import plots
-from mupjax.covariance import FIELDS, covariance_preservation, pairs, summarize
 from mupjax.dynamics import feature_limit, matrix_free
+from mupjax.dynamics.runs import map_runs
 from mupjax.parametrization import ip, mup
-from mupjax.runs import map_runs
+from mupjax.statistics.slopes import fit_slope
+from mupjax.theorems.covariance import FIELDS, covariance_preservation, pairs, summarize
 from mupjax.trajectory import SpaceTime, Trajectory, TrajectorySpec
-from mupjax.verdicts.slopes import fit_slope
 
 SPEC = TrajectorySpec(gram_steps=(0, 1, 3), grams=(), space_time=("h", *FIELDS))
-SETTINGS = {"depth": 3, "learning_rate": 1.0, "num_steps": 3, "spec": SPEC}
+SETTINGS = {"depth": 3, "learning_rate": 1.0, "steps": 3, "spec": SPEC}
 RUNS, GROUPS = {64: 1600, 256: 3200, 1024: 96}, 8
 shared = pytest.mark.xdist_group("covariance")  # so that one process computes the runs below, once
 

@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from mupjax import datasets, parametrization, plots, report, store
-from mupjax.covariance import FIELDS, covariance_preservation, summarize
-from mupjax.covariance_study import cases, covariance_study
+from mupjax import datasets, parametrization, plots, report
 from mupjax.dynamics import matrix_free
+from mupjax.dynamics.runs import run_key
 from mupjax.reproduce import rich_features
-from mupjax.runs import run_key
+from mupjax.results import store
+from mupjax.statistics import CONTRADICTED, REPRODUCED
+from mupjax.studies.covariance import cases, covariance_study
+from mupjax.theorems.covariance import FIELDS, covariance_preservation, summarize
 from mupjax.trajectory import TrajectorySpec
-from mupjax.verdicts import CONTRADICTED, REPRODUCED
 
 SETTINGS = {"widths": (32, 128), "runs": 40, "particles": 512, "limit_runs": 8}
 
@@ -31,7 +32,7 @@ def test_cases_are_those_of_the_networks_themselves(task, data, tmp_path):
     import jax
 
     spec = TrajectorySpec(gram_steps=(0, 1, 3), grams=(), space_time=FIELDS)
-    shape = {"width": 32, "depth": 3, "learning_rate": 1.0, "num_steps": 3, "spec": spec}
+    shape = {"width": 32, "depth": 3, "learning_rate": 1.0, "steps": 3, "spec": spec}
     keys = [run_key(jax.random.key(0), seed, 32) for seed in range(3)]
     runs = [matrix_free.train(task, parametrization.mup(), key=key, **shape) for key in keys]
     three = jax.tree.map(lambda *leaves: np.stack(leaves), *runs)

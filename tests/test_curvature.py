@@ -10,13 +10,14 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import mupjax
-from mupjax import curvature, optim
-from mupjax.catapult_study import catapult_study
-from mupjax.catapults import detect_catapults
+from mupjax import optim
 from mupjax.dynamics import dense
 from mupjax.network import MLP, nn, scaling_tree
+from mupjax.observers import curvature
 from mupjax.parametrization import ip_llr, mup, ntp, nup
 from mupjax.reproduce.parts import noise
+from mupjax.statistics.catapults import detect_catapults
+from mupjax.studies.catapults import catapult_study
 from mupjax.task import Task
 
 RNG = np.random.default_rng(0)
@@ -94,7 +95,7 @@ def test_the_kernel_moves_as_theory_says():
         for width in widths:
             model = MLP(width, 2, 1, preset, "tanh")
             seen = {"change": dense.Observer(curvature.ntk_change(model, X), 30)}
-            settings = dict(width=width, depth=2, learning_rate=rate, num_steps=30, observers=seen)
+            settings = dict(width=width, depth=2, learning_rate=rate, steps=30, observers=seen)
             keys = jax.random.split(jax.random.key(1), 6)
             run = jax.lax.map(lambda key, s=settings, p=preset: dense.train(task, p, key=key, **s).observed, keys)
             means.append(float(jnp.mean(run["change"][:, 1])))
@@ -144,7 +145,7 @@ def test_a_rate_that_follows_the_sharpness_stays_super_critical():
     task, steps = Task(rng.standard_normal((8, 4)), rng.standard_normal((8, 1))), 60
     model = MLP(256, 1, 1, ntp(), "tanh")
     seen = {"sharpness": curvature.sharpness(model, task), "rate": lambda state, batch: state.opt_state[-1].sharpness}
-    settings = dict(width=256, depth=1, num_steps=steps, key=jax.random.key(0))
+    settings = dict(width=256, depth=1, steps=steps, key=jax.random.key(0))
     run = dense.train(
         task, ntp(), learning_rate=3.0, optimizer=curvature.sharpness_sgd(every=1), observers=seen, **settings
     )
@@ -188,7 +189,7 @@ def test_cosines_are_those_of_the_trajectory():
         return optim.track_cosines(optim.sgd(scaling, rate))
 
     seen = {"params": lambda s, b: s.params, "cosines": lambda s, b: s.opt_state.cosines}
-    settings = dict(width=8, depth=2, learning_rate=0.5, num_steps=6, key=jax.random.key(0), observers=seen)
+    settings = dict(width=8, depth=2, learning_rate=0.5, steps=6, key=jax.random.key(0), observers=seen)
     run = dense.train(task, mup(), optimizer=tracked, **settings)
     plain = dense.train(task, mup(), **(settings | {"observers": {"params": seen["params"]}}))
     for a, b in zip(*(jax.tree.leaves(r.observed["params"]) for r in (run, plain)), strict=True):
@@ -235,9 +236,7 @@ def test_sizes_of_updates_and_of_what_moves():
         "moved": curvature.preactivation_changes(model, X),
         "params": lambda s, b: s.params,
     }
-    run = dense.train(
-        task, mup(), width=8, depth=2, learning_rate=0.5, num_steps=2, key=jax.random.key(0), observers=seen
-    )
+    run = dense.train(task, mup(), width=8, depth=2, learning_rate=0.5, steps=2, key=jax.random.key(0), observers=seen)
     params = run.observed["params"]
     for row, name in enumerate(("layer_1", "layer_2", "readout")):
         kernel = np.asarray(params[name]["kernel"], np.float64)
@@ -268,4 +267,4 @@ def test_rates_that_change_are_refused_where_they_are_given():
         return jnp.mean(jnp.sum((model.apply({"params": q}, task.x_train) - task.y_train) ** 2, axis=-1)) / 2
 
     np.testing.assert_allclose(found.values, curvature.hessian_eigenvalues(loss, params).values, rtol=1e-5)
-    assert mupjax.curvature is curvature
+    assert mupjax.observers.curvature is curvature

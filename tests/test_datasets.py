@@ -22,7 +22,9 @@ import pooch
 import pytest
 from sklearn.datasets import load_digits
 
-from mupjax import _data_files, _data_folders, datasets
+from mupjax import datasets
+from mupjax.datasets import _files as _data_files
+from mupjax.datasets import _folders as _data_folders
 
 BINARY, PICKLED = "cifar-10-batches-bin", "cifar-10-batches-py"
 BATCHES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]

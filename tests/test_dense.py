@@ -8,11 +8,11 @@ import optax
 import pytest
 
 from mupjax import optim
-from mupjax import runs as axis
 from mupjax.activations import Activation
 from mupjax.dynamics import dense, kernel_limit
+from mupjax.dynamics import runs as axis
 from mupjax.dynamics.dense import Observer
-from mupjax.gram import gram
+from mupjax.dynamics.gram import gram
 from mupjax.network import MLP
 from mupjax.parametrization import ip, mup, ntp, sp
 from mupjax.task import Task, batch_order
@@ -76,7 +76,7 @@ def test_equals_backpropagation_by_hand_in_float64(loss, batched):
         batches = jnp.array([[0, 3], [5, 1], [2, 4], [3, 3]], jnp.int32) if batched else None
         key = jax.random.key(1)
         run = dense.train(
-            task, mup(), width=width, depth=depth, learning_rate=rate, num_steps=steps, key=key, batches=batches
+            task, mup(), width=width, depth=depth, learning_rate=rate, steps=steps, key=key, batches=batches
         )
         model = MLP(width, depth, 3, mup())
         params = jax.tree.map(np.asarray, nn.meta.unbox(model.init(key, task.x_train))["params"])
@@ -93,9 +93,9 @@ def test_equals_backpropagation_by_hand_in_float64(loss, batched):
 
 
 def test_grams_are_those_of_the_features(task, key):
-    run = dense.train(task, mup(), width=8, depth=2, learning_rate=0.5, num_steps=3, key=key)
+    run = dense.train(task, mup(), width=8, depth=2, learning_rate=0.5, steps=3, key=key)
     short = dense.train(
-        task, mup(), width=8, depth=2, learning_rate=0.5, num_steps=3, key=key, observers={"p": lambda s, b: s.params}
+        task, mup(), width=8, depth=2, learning_rate=0.5, steps=3, key=key, observers={"p": lambda s, b: s.params}
     )
     model = MLP(8, 2, 1, mup())
     for row, step in enumerate((0, 3)):
@@ -117,7 +117,7 @@ def test_momentum_and_decay_are_those_of_optax(task, key):
     plain = lambda scaling, rate: optax.chain(  # noqa: E731
         optax.trace(0.9, nesterov=True), optax.add_decayed_weights(0.01), optax.scale(-rate)
     )
-    common = dict(width=16, depth=2, num_steps=20, key=key)
+    common = dict(width=16, depth=2, steps=20, key=key)
     ours = dense.train(
         task, mup(base_width=16), learning_rate=0.1, momentum=0.9, nesterov=True, weight_decay=0.01, **common
     )
@@ -129,18 +129,18 @@ def test_momentum_and_decay_are_those_of_optax(task, key):
 
 def test_schedule_is_followed(task, key):
     schedule = optax.piecewise_constant_schedule(0.5, {2: 0.0})  # rate 0 from step 2 on
-    run = dense.train(task, mup(), width=8, depth=2, learning_rate=schedule, num_steps=5, key=key)
+    run = dense.train(task, mup(), width=8, depth=2, learning_rate=schedule, steps=5, key=key)
     assert run.train_loss[1] != run.train_loss[2]
     np.testing.assert_array_equal(run.train_loss[2:], np.full(4, run.train_loss[2]))
 
 
 def test_centred_runs_start_at_zero_and_train_the_difference(task, key):
-    run = dense.train(task, ntp(), width=32, depth=2, learning_rate=0.3, num_steps=5, key=key, centred=True)
-    plain = dense.train(task, ntp(), width=32, depth=2, learning_rate=0.3, num_steps=5, key=key)
+    run = dense.train(task, ntp(), width=32, depth=2, learning_rate=0.3, steps=5, key=key, centred=True)
+    plain = dense.train(task, ntp(), width=32, depth=2, learning_rate=0.3, steps=5, key=key)
     np.testing.assert_array_equal(run.predictions[0], np.zeros((9, 1)))
     assert np.abs(plain.predictions[0]).max() > 0.1
     shifted = Task(task.x_train, task.y_train + plain.predictions[0, :6], task.x_test, task.y_test)
-    other = dense.train(shifted, ntp(), width=32, depth=2, learning_rate=0.3, num_steps=5, key=key)
+    other = dense.train(shifted, ntp(), width=32, depth=2, learning_rate=0.3, steps=5, key=key)
     # The same gradients up to the rounding of y + f_0 - f_0, through 5 steps.
     np.testing.assert_allclose(other.predictions - plain.predictions[:1], run.predictions, atol=100 * F32)
 
@@ -152,7 +152,7 @@ def test_linearized_nets_meet_the_kernel_limit_at_rate_one_over_root_n(preset, t
     32 seeds fix each rms to about 12 % (one standard error, inputs counted as one), so the slope over a factor 16 of
     width to .12 sqrt(2)/log 16 = .06; the bound is two of these.
     """
-    widths, common = (64, 1024), dict(depth=2, learning_rate=0.5, num_steps=10, centred=True)
+    widths, common = (64, 1024), dict(depth=2, learning_rate=0.5, steps=10, centred=True)
     limit = kernel_limit.train(task, preset(), **common).predictions[-1]
     keys = jax.random.split(jax.random.key(3), 32)
     spec = TrajectorySpec(steps=(-1,), grams=())
@@ -171,7 +171,7 @@ def test_linearized_net_is_the_first_order_model(task, key):
     """Small updates: the first-order model and the network agree to second order, larger ones do not."""
     difference = {}
     for rate in (0.01, 0.1):
-        common = dict(width=16, depth=2, learning_rate=rate, num_steps=1, key=key)
+        common = dict(width=16, depth=2, learning_rate=rate, steps=1, key=key)
         linear = dense.train(task, mup(), linearize=True, **common).predictions[-1]
         real = dense.train(task, mup(), **common).predictions[-1]
         difference[rate] = float(jnp.abs(linear - real).max())
@@ -179,7 +179,7 @@ def test_linearized_net_is_the_first_order_model(task, key):
 
 
 def test_record_is_a_selection_of_the_full_one(task, key):
-    common = dict(width=8, depth=2, learning_rate=0.5, num_steps=6, key=key)
+    common = dict(width=8, depth=2, learning_rate=0.5, steps=6, key=key)
     whole = dense.train(task, mup(), spec=TrajectorySpec(gram_steps=(0, 2, 5, 6)), **common)
     spec = TrajectorySpec(steps=(1, 4, -1), gram_steps=(2, 5), gram_inputs=(7, 0), eval_inputs=(8,), grams=("h",))
     part = dense.train(task, mup(), spec=spec, **common)
@@ -206,14 +206,14 @@ def test_observers_see_state_and_batch_at_their_own_pace(task, key):
         "update": lambda state, batch: optax.tree.norm(state.last_update),
     }
     run = dense.train(
-        task, mup(), width=8, depth=2, learning_rate=0.5, num_steps=5, key=key, batches=batches, observers=observers
+        task, mup(), width=8, depth=2, learning_rate=0.5, steps=5, key=key, batches=batches, observers=observers
     )
     np.testing.assert_array_equal(run.observed["step"], np.arange(6))
     np.testing.assert_array_equal(run.observed["index"][:5], batches)
     assert run.observed["moved"].shape == (3,)
     assert run.observed["moved"][0] == 0
     assert run.observed["update"][0] == 0
-    unobserved = dense.train(task, mup(), width=8, depth=2, learning_rate=0.5, num_steps=5, key=key, batches=batches)
+    unobserved = dense.train(task, mup(), width=8, depth=2, learning_rate=0.5, steps=5, key=key, batches=batches)
     np.testing.assert_allclose(run.train_loss, unobserved.train_loss, rtol=20 * F32)
 
 
@@ -222,13 +222,13 @@ def test_an_observer_may_return_a_gram(task, key):
     model = MLP(8, 2, 1, mup())
     features = lambda state: model.apply({"params": state.params}, task.x_train, method="features").h[-1]  # noqa: E731
     observers = {"gram": Observer(lambda state, batch: gram(features(state), features(state)), every=3)}
-    run = dense.train(task, mup(), width=8, depth=2, learning_rate=0.5, num_steps=3, key=key, observers=observers)
+    run = dense.train(task, mup(), width=8, depth=2, learning_rate=0.5, steps=3, key=key, observers=observers)
     np.testing.assert_allclose(run.observed["gram"], run.h_gram[:, -1], atol=64 * F32)  # features of two programs
 
 
 def test_vmap_over_keys_and_rates_equals_a_loop(task):
     keys, rates = jax.random.split(jax.random.key(0), 3), jnp.array([0.1, 0.3, 1.0])
-    one = lambda k, r: dense.train(task, mup(), width=8, depth=2, learning_rate=r, num_steps=4, key=k)  # noqa: E731
+    one = lambda k, r: dense.train(task, mup(), width=8, depth=2, learning_rate=r, steps=4, key=k)  # noqa: E731
     together = jax.vmap(one)(keys, rates)
     for index in range(3):
         alone = one(keys[index], rates[index])
@@ -246,7 +246,7 @@ def test_one_trace_for_all_keys_rates_and_data(task):
     phi = Activation("counting", counting_tanh)
     for seed, rate in ((0, 0.1), (1, 0.2), (2, 0.3)):
         dense.train(
-            task, mup(), width=8, depth=2, activation=phi, learning_rate=rate, num_steps=3, key=jax.random.key(seed)
+            task, mup(), width=8, depth=2, activation=phi, learning_rate=rate, steps=3, key=jax.random.key(seed)
         )
         if seed == 0:
             first = len(traces)
@@ -254,7 +254,7 @@ def test_one_trace_for_all_keys_rates_and_data(task):
 
 
 def test_adam_trains_and_a_lost_multiplier_is_refused(task, key):
-    common = dict(width=16, depth=2, learning_rate=0.03, num_steps=30, key=key)
+    common = dict(width=16, depth=2, learning_rate=0.03, steps=30, key=key)
     run = dense.train(task, mup(), optimizer=optim.adam, **common)
     assert run.train_loss[-1] < 0.5 * run.train_loss[0]
     with pytest.raises(ValueError, match="multiplier"):
@@ -264,12 +264,12 @@ def test_adam_trains_and_a_lost_multiplier_is_refused(task, key):
 def test_float64_stays_float64():
     with jax.enable_x64(True):
         task = Task(sphere(4, 3), np.ones((4, 1)))
-        run = dense.train(task, ip(), width=(4, 8), depth=2, learning_rate=0.1, num_steps=2, key=jax.random.key(0))
+        run = dense.train(task, ip(), width=(4, 8), depth=2, learning_rate=0.1, steps=2, key=jax.random.key(0))
         assert {run.train_loss.dtype, run.predictions.dtype} == {np.dtype("float64")}
 
 
 def test_unequal_widths_train(task, key):
-    run = dense.train(task, mup(), width=(8, 24, 4), depth=3, learning_rate=0.5, num_steps=20, key=key)
+    run = dense.train(task, mup(), width=(8, 24, 4), depth=3, learning_rate=0.5, steps=20, key=key)
     assert run.h_gram.shape == (2, 3, 6, 6)
     assert run.train_loss[-1] < run.train_loss[0]
 
@@ -278,7 +278,7 @@ def test_unequal_widths_train(task, key):
 def test_memory_estimate_is_within_a_factor_of_two(width):
     task = Task(sphere(64, 32), np.ones((64, 1)))
     spec = TrajectorySpec(steps=(0, -1))
-    settings = dict(width=width, depth=3, num_steps=10, spec=spec)
+    settings = dict(width=width, depth=3, steps=10, spec=spec)
     lowered = jax.jit(lambda k: dense.train(task, mup(), learning_rate=0.1, momentum=0.9, key=k, **settings)).lower(
         jax.random.key(0)
     )
@@ -294,7 +294,7 @@ def test_memory_estimate_is_within_a_factor_of_two(width):
         ({"width": 0}, ValueError, "`width` to be a positive int, got width=0"),
         ({"width": (8, 8, 8)}, ValueError, "one width for each of 2 layers"),
         ({"depth": 0}, ValueError, "`depth` to be a positive int"),
-        ({"num_steps": 0}, ValueError, "`num_steps` to be a positive int, got num_steps=0"),
+        ({"steps": 0}, ValueError, "`steps` to be a positive int, got steps=0"),
         ({"learning_rate": float("nan")}, ValueError, "`learning_rate` to be finite"),
         ({"learning_rate": -1.0}, ValueError, "`learning_rate` to be finite"),
         ({"momentum": 1.0}, ValueError, "`momentum`"),
@@ -308,6 +308,6 @@ def test_memory_estimate_is_within_a_factor_of_two(width):
     ],
 )
 def test_bad_arguments_are_named(task, key, change, error, message):
-    arguments = dict(width=8, depth=2, learning_rate=0.1, num_steps=3, key=key) | change
+    arguments = dict(width=8, depth=2, learning_rate=0.1, steps=3, key=key) | change
     with pytest.raises(error, match=message):
         dense.train(task, mup(), **arguments)

@@ -10,17 +10,18 @@ import optax
 import pytest
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from mupjax import activations, curvature, devices, optim
+from mupjax import activations, devices, optim
 from mupjax.dynamics import dense, kernel_limit, matrix_free, padded
-from mupjax.dynamics._rows import capacity, combine, contract
+from mupjax.dynamics.implicit.rows import capacity, combine, contract
 from mupjax.network import MLP
+from mupjax.observers import curvature
 from mupjax.parametrization import mup, ntp
 from mupjax.task import Task
 from mupjax.trajectory import TrajectorySpec
 
 TASK = Task(np.random.default_rng(0).standard_normal((4, 6)), np.ones((4, 1)))
 NETWORK = {"depth": 2, "activation": "tanh"}
-TRAINING = {"learning_rate": 0.5, "num_steps": 3, "key": jax.random.key(0)}
+TRAINING = {"learning_rate": 0.5, "steps": 3, "key": jax.random.key(0)}
 
 
 @pytest.fixture

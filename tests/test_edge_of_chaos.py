@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mupjax import activations, edge_of_chaos
-from mupjax.activations import ab_relu, delta, gain, kappa, slopes
+from mupjax import activations
+from mupjax.activations import ab_relu, delta, edge_of_chaos, gain, kappa, slopes
 from mupjax.dynamics import kernel_limit
 from mupjax.parametrization import PerRole, ntp
 

@@ -9,13 +9,13 @@ from typer.testing import CliRunner
 from mupjax import MLP, mup, plots, report
 from mupjax.activations import gain
 from mupjax.cli import app
-from mupjax.curvature import ntk_change
 from mupjax.dynamics import dense
+from mupjax.dynamics.runs import run_key
+from mupjax.observers.curvature import ntk_change
 from mupjax.reproduce import edge_of_chaos
 from mupjax.reproduce.edge_claims import judge
 from mupjax.reproduce.edge_reading import by_depth, by_width
 from mupjax.reproduce.parts import MAIN, run_part, task_of
-from mupjax.runs import run_key
 
 
 def catapults(edge=1.0, growth=5.0):
@@ -195,7 +195,7 @@ def test_tangent_kernels_are_dense_trainings(tmp_path):
     part = small(edge_of_chaos.parts(quick=True), "kernels", **one, observe_inputs=16)
     data, task = run_part(part, "digits"), task_of(part, "digits")
     seen = {"ntk": ntk_change(MLP(16, 2, 1, mup(), "tanh"), task.x_train)}
-    settings = {"width": 16, "depth": 2, "learning_rate": 1.0, "num_steps": 4, "observers": seen}
+    settings = {"width": 16, "depth": 2, "learning_rate": 1.0, "steps": 4, "observers": seen}
     run = dense.train(task, mup(), key=run_key(jax.random.key(0), 0, 16), **settings)
     np.testing.assert_allclose(data.ntk_change.values.ravel(), run.observed["ntk"][::4], rtol=1e-4)
     assert data.ntk_change[..., 1] > 0.01

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from sweep_case import GRID, TASK
 
-from mupjax import executors, store
-from mupjax.plan import Cell
-from mupjax.sweep import sweep
+from mupjax.results import store
+from mupjax.sweeps import executors
+from mupjax.sweeps.plan import Cell
+from mupjax.sweeps.sweep import sweep
 
 pytestmark = pytest.mark.xdist_group("sweep")  # with test_sweep.py: their programs are the same
-SWEEP = import_module("mupjax.sweep")
+SWEEP = import_module("mupjax.sweeps.sweep")
 SMALL = GRID | {"optimizers": ("sgd",), "learning_rates": (0.25, 0.5), "parametrizations": ("mup", "sp")}
 
 

@@ -14,16 +14,17 @@ from scipy import stats
 
 from mupjax import activations, datasets, metrics
 from mupjax.activations import Activation
-from mupjax.dynamics import _unformed, dense, feature_limit, kernel_limit, matrix_free
-from mupjax.dynamics._conditioning import Answer
-from mupjax.dynamics._scalings import limit_scalings
+from mupjax.dynamics import dense, feature_limit, kernel_limit, matrix_free
+from mupjax.dynamics.implicit import passes as _unformed
+from mupjax.dynamics.implicit.gaussian_matrix import Answer
+from mupjax.dynamics.implicit.scalings import limit_scalings
+from mupjax.dynamics.runs import map_runs
 from mupjax.optim import adam
 from mupjax.parametrization import PerRole, get, ip, mup, ntp, sp
-from mupjax.runs import map_runs
 from mupjax.task import Task, batch_order
 from mupjax.trajectory import TrajectorySpec
 
-EXAMPLE = {"depth": 3, "learning_rate": 1.0, "num_steps": 12}
+EXAMPLE = {"depth": 3, "learning_rate": 1.0, "steps": 12}
 Z = 4.5  # of every comparison with thousands of numbers at most: passed by chance but once in 10^5 per number
 
 
@@ -106,7 +107,7 @@ def z_score(ours, mean, stderr):
 def test_finite_networks_extrapolate_to_the_limit(key, name):
     settings = EXAMPLE | CASES[name]
     task, batch_size = settings.pop("task", worked_example.task()), settings.pop("batch_size", None)
-    batches = None if batch_size is None else batch_order(key, 4, batch_size, settings["num_steps"])
+    batches = None if batch_size is None else batch_order(key, 4, batch_size, settings["steps"])
     ours = feature_limit.train(task, mup(), key=key, num_particles=4096, num_runs=8, batches=batches, **settings)
     assert z_score(ours, *extrapolated(task, 256, 100, batches, settings)) < Z
 
@@ -165,7 +166,7 @@ def test_depth_one_equals_quadrature(key):
         chi = (f - y) / 2
         backward = chi[:, None] * readout / np.cosh(h) ** 2
         h, readout = h - 0.5 * kernel @ backward, readout - 0.5 * chi @ np.tanh(h)
-    settings = EXAMPLE | {"depth": 1, "learning_rate": 0.5, "num_steps": 5}
+    settings = EXAMPLE | {"depth": 1, "learning_rate": 0.5, "steps": 5}
     ours = feature_limit.train(Task(x, y[:, None]), mup(), key=key, num_particles=8192, num_runs=16, **settings)
     z = np.abs(ours.predictions[1:, :, 0] - np.array(expected)[1:]) / ours.stderr.predictions[1:, :, 0]
     assert np.max(z) < stats.t.ppf(1 - 1e-4, 15)
@@ -175,7 +176,7 @@ def test_depth_one_equals_quadrature(key):
 def test_deep_linear_networks_equal_the_rules_of_tensor_programs(key):
     x, y = worked_example.X[:3], worked_example.Y[:3]
     expected = tensor_program.train_linear(x, y, depth=3, rate=0.5, steps=4)
-    settings = EXAMPLE | {"learning_rate": 0.5, "num_steps": 4, "activation": "linear"}
+    settings = EXAMPLE | {"learning_rate": 0.5, "steps": 4, "activation": "linear"}
     ours = feature_limit.train(Task(x, y[:, None]), mup(), key=key, num_particles=8192, num_runs=16, **settings)
     z = np.abs(ours.predictions[1:, :, 0] - expected[1:]) / ours.stderr.predictions[1:, :, 0]
     assert np.max(z) < stats.t.ppf(1 - 1e-4, 15)
@@ -185,7 +186,7 @@ def test_deep_linear_networks_equal_the_rules_of_tensor_programs(key):
 def test_kernel_regime_on_request(key):
     """force=True: within O(particles^-1/2) of the kernel limit, and not of another kernel."""
     task = worked_example.task(test=True)
-    settings = {"depth": 2, "learning_rate": 0.5, "num_steps": 4}
+    settings = {"depth": 2, "learning_rate": 0.5, "steps": 4}
     exact, other = (kernel_limit.train(task, p, centred=True, **settings).predictions for p in (ntp(), sp()))
     away = []
     for particles in (256, 4096):
@@ -200,7 +201,7 @@ def test_kernel_regime_on_request(key):
 def test_first_step_in_the_kernel_regime_is_the_kernel_times_the_residual_at_every_rate(key, preset, rate):
     """f_1 - f_0 = -(eta / P) Theta chi_0, up to the particles' n^-1/2."""
     theta = kernel_limit.kernels(worked_example.X, preset(), depth=2, activation="tanh").ntk
-    settings = {"depth": 2, "learning_rate": rate, "num_steps": 1, "num_particles": 16384, "force": True}
+    settings = {"depth": 2, "learning_rate": rate, "steps": 1, "num_particles": 16384, "force": True}
     ours = feature_limit.train(worked_example.task(), preset(), key=key, **settings).predictions[1, :, 0] / rate
     assert np.max(np.abs(ours - theta @ worked_example.Y / 4)) < 4 * (1 + rate) / 16384**0.5
 
@@ -210,7 +211,7 @@ def test_first_step_tends_to_the_tangent_kernel(key):
     kernel = kernel_limit.kernels(worked_example.X, ntp(), depth=3, activation="tanh").ntk
     slope = kernel @ worked_example.Y / 4
     rates = (0.05, 0.2, 0.4, 0.8)
-    runs = [limit(key, num_particles=8192, num_runs=8, learning_rate=rate, num_steps=1) for rate in rates]
+    runs = [limit(key, num_particles=8192, num_runs=8, learning_rate=rate, steps=1) for rate in rates]
     smallest = runs[0].predictions[1, :, 0] / rates[0]
     stderr = runs[0].stderr.predictions[1, :, 0] / rates[0]
     assert np.max(np.abs(smallest - slope) / np.hypot(stderr, 3e-4)) < Z  # .067 % at .1, so 1.7e-4 at .05
@@ -224,7 +225,7 @@ def test_first_step_tends_to_the_tangent_kernel(key):
 
 def test_more_accurate_than_a_network_of_the_same_width(key):
     """The limit is no wide network by another name: errors 1.8 times smaller (all activations: `make study-limits`)."""
-    settings = EXAMPLE | {"depth": 2, "activation": "relu", "num_steps": 4}
+    settings = EXAMPLE | {"depth": 2, "activation": "relu", "steps": 4}
     reference = feature_limit.train(worked_example.task(), mup(), key=key, num_particles=16384, num_runs=4, **settings)
     ours = feature_limit.sample(worked_example.task(), mup(), key=key, num_particles=1024, num_runs=32, **settings)
 
@@ -238,7 +239,7 @@ def test_more_accurate_than_a_network_of_the_same_width(key):
 
 def test_standard_errors_cover(key):
     """z = (mean of 16 runs - reference) / stderr follows Student's t: the study has 400 calls, here are 60."""
-    settings = EXAMPLE | {"depth": 2, "num_steps": 3}
+    settings = EXAMPLE | {"depth": 2, "steps": 3}
     sample = feature_limit.sample(worked_example.task(), mup(), key=key, num_particles=256, num_runs=960, **settings)
     f = np.asarray(sample.predictions, np.float64)[:, -1, 0, 0]
     reference = feature_limit.train(
@@ -256,7 +257,7 @@ def test_standard_errors_cover(key):
 def test_features_stay_independent_at_infinite_width(key):
     """Chen et al. 2025, Theorem 4.5, on 32 digits: the joint smallest eigenvalue is positive by 5 standard errors."""
     task = datasets.load("digits", classes=(0, 1), train_size=32, test_size=None)
-    settings = {"depth": 3, "learning_rate": 1.0, "num_steps": 10}
+    settings = {"depth": 3, "learning_rate": 1.0, "steps": 10}
     runs = feature_limit.sample(task, mup(), key=key, num_particles=4096, num_runs=6, **settings)
     for name in ("h", "x"):
         gram, cross = getattr(runs, f"{name}_gram")[:, :, -1], getattr(runs, f"{name}_cross_gram")[:, :, -1]
@@ -272,7 +273,7 @@ def test_gaussian_parts_preserve_covariance(key):
     """E[Zhat_s Zhat_t] = E[x_s x_t] forward and E[dh_s dh_t] backward over all pairs of steps (Chen et al. 2025)."""
     fields = ("h", "x", "dh", "dx", "zhat_forward", "zdot_forward", "zhat_backward", "zdot_backward")
     spec = TrajectorySpec(gram_steps=(0, 1, 3), space_time=fields)
-    settings = EXAMPLE | {"num_steps": 3, "spec": spec}
+    settings = EXAMPLE | {"steps": 3, "spec": spec}
     runs = feature_limit.sample(worked_example.task(), mup(), key=key, num_particles=4096, num_runs=16, **settings)
     st = runs.space_time
     other = feature_limit.train(worked_example.task(), mup(), key=key, num_particles=512, **settings).space_time
@@ -294,7 +295,7 @@ def test_gaussian_parts_preserve_covariance(key):
 
 
 def test_error_is_met_by_adding_runs(key):
-    settings = EXAMPLE | {"depth": 1, "num_steps": 3}
+    settings = EXAMPLE | {"depth": 1, "steps": 3}
     run = feature_limit.train(worked_example.task(), mup(), key=key, num_particles=64, error=2e-3, **settings)
     assert np.max(run.stderr.predictions) <= 2e-3
     assert run.info.num_runs > feature_limit.PILOT_RUNS
@@ -302,7 +303,7 @@ def test_error_is_met_by_adding_runs(key):
 
 
 def test_independent_of_the_number_of_devices_and_of_other_runs(key):
-    settings = EXAMPLE | {"depth": 2, "num_steps": 2, "num_particles": 64}
+    settings = EXAMPLE | {"depth": 2, "steps": 2, "num_particles": 64}
     many = feature_limit.sample(worked_example.task(), mup(), key=key, num_runs=3, **settings)
     assert len({float(loss) for loss in many.train_loss[:, -1]}) == 3
     mean = feature_limit.average(many)
@@ -315,10 +316,10 @@ def test_independent_of_the_number_of_devices_and_of_other_runs(key):
 
 def test_what_vanishes_with_the_width_is_left_out(key):
     """ip at depth 2 starts with hidden weights of size 1/n: in the limit W_0 is gone."""
-    settings = EXAMPLE | {"depth": 2, "num_steps": 3, "num_particles": 1024}
+    settings = EXAMPLE | {"depth": 2, "steps": 3, "num_particles": 1024}
     ours = feature_limit.train(worked_example.task(), ip(), key=key, **settings)
     assert np.all(ours.h_gram[0, 1] == 0)
-    wide = matrix_free.train(worked_example.task(), ip(), width=65536, depth=2, learning_rate=1.0, num_steps=3, key=key)
+    wide = matrix_free.train(worked_example.task(), ip(), width=65536, depth=2, learning_rate=1.0, steps=3, key=key)
     assert np.max(np.abs(ours.predictions - wide.predictions)) < 5 / 1024**0.5
 
 
@@ -348,10 +349,10 @@ def test_scalings_in_the_limit_do_not_depend_on_the_form():
         ({"num_particles": 10**8}, "memory_gb=8, got about .* GB for 100000000 particles"),
         ({"error": -1.0}, "`error` to be finite and positive, got error=-1"),
         ({"error": 1e-3, "num_runs": 4}, "`num_runs` or `error`, got both"),
-        ({"error": 1e-9, "num_particles": 64, "depth": 1, "num_steps": 1}, "`error` to be within reach"),
+        ({"error": 1e-9, "num_particles": 64, "depth": 1, "steps": 1}, "`error` to be within reach"),
         ({"max_directions": 0}, "`max_directions`"),
         ({"memory_gb": 0.0}, "`memory_gb`"),
-        ({"num_steps": 0}, "`num_steps`"),
+        ({"steps": 0}, "`steps`"),
         ({"momentum": 1.0}, "`momentum`"),
         ({"spec": TrajectorySpec(space_time=("h",)), "batch_size": 2}, "full batches"),
     ],

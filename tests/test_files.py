@@ -2,7 +2,7 @@
 
 import pytest
 
-from mupjax import files
+from mupjax import _files as files
 
 
 def test_a_file_is_put_in_place_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from jax import lax
 
 import mupjax
 from mupjax.dynamics import dense
-from mupjax.gram import gram
+from mupjax.dynamics.gram import gram
 from mupjax.parametrization import mup
 from mupjax.task import Task
 from mupjax.trajectory import TrajectorySpec
@@ -154,7 +154,7 @@ def test_trajectories_carry_float64_grams_from_float32_training():
             width=8,
             depth=1,
             learning_rate=0.1,
-            num_steps=2,
+            steps=2,
             key=key,
             spec=TrajectorySpec(steps=(0, 2), gram_inputs=16, grams=("x",)),
         )
@@ -177,7 +177,7 @@ import jax, numpy as np
 jax.config.update("jax_num_cpu_devices", 2)
 from jax import lax
 from jax.sharding import AxisType, PartitionSpec as P
-from mupjax.gram import gram
+from mupjax.dynamics.gram import gram
 
 z = np.random.default_rng(0).standard_normal((4, 2, 3, 64)).astype(np.float32)
 expected = np.einsum("...gn,...hn->...gh", z.astype(float), z.astype(float)) / 64

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mupjax import datasets, input_check
-from mupjax.input_check import Violation, check_inputs
+from mupjax import datasets
+from mupjax.theorems import inputs as input_check
+from mupjax.theorems.inputs import Violation, check_inputs
 
 small_integers = st.tuples(st.integers(1, 7), st.integers(1, 4)).flatmap(
     lambda shape: arrays(np.int64, shape, elements=st.integers(-4, 4))

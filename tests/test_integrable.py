@@ -17,7 +17,8 @@ import worked_example
 from mupjax import activations, classify, optim
 from mupjax.activations import Activation
 from mupjax.dynamics import dense, feature_limit, kernel_limit, matrix_free
-from mupjax.dynamics._scalings import limit_scalings
+from mupjax.dynamics.implicit.scalings import limit_scalings
+from mupjax.dynamics.runs import map_runs
 from mupjax.network import MLP, scaling_tree
 from mupjax.parametrization import (
     Parametrization,
@@ -32,8 +33,7 @@ from mupjax.parametrization import (
     mup,
     ntp,
 )
-from mupjax.runs import map_runs
-from mupjax.sweep import sweep
+from mupjax.sweeps.sweep import sweep
 from mupjax.task import Task
 from mupjax.trajectory import TrajectorySpec
 
@@ -134,7 +134,7 @@ def test_hp_is_ip_llr_given_the_first_chi(activation, degree):
 
 def test_hp_is_not_ip_llr_where_phi_is_not_homogeneous(key):
     """With ReLU their first outputs alone tell them apart, and vanish as n^-1/2; with tanh and GELU they stay apart."""
-    settings = {"depth": 3, "learning_rate": 1.0, "num_steps": 4, "key": key, "spec": STEPS}
+    settings = {"depth": 3, "learning_rate": 1.0, "steps": 4, "key": key, "spec": STEPS}
     task, away = worked_example.task(), {}
     for phi, sigma in (("relu", 2**0.5), ("tanh", 1.0), ("gelu", 2.0)):
         away[phi] = []
@@ -154,7 +154,7 @@ def test_hp_is_not_ip_llr_where_phi_is_not_homogeneous(key):
 def test_finite_networks_come_to_one_limit(key):
     """ip_llr, hp and hpz as n^-1/2 to the limit of ip_llr; muP's networks stay where muP's own limit is."""
     task, steps = worked_example.task(), 8
-    common = {"depth": 3, "activation": "relu", "learning_rate": 1.0, "num_steps": steps, "spec": STEPS}
+    common = {"depth": 3, "activation": "relu", "learning_rate": 1.0, "steps": steps, "spec": STEPS}
     common["initial_rates"] = (1.0, 4.0, 4.0, 2.0)
     presets = {"ip_llr": ip_llr(3, sigma=2**0.5), "hp": hp(sigma=2**0.5), "hpz": hpz(sigma=2**0.5)}
     presets["mup"] = mup(sigma=2**0.5)
@@ -208,14 +208,14 @@ def test_limit_scalings_are_muPs_in_the_first_step():
     ],
 )
 def test_limits_that_are_not_known_are_refused(key, parametrization, activation, message):
-    settings = {"depth": 3, "learning_rate": 1.0, "num_steps": 1, "key": key, "num_particles": 64}
+    settings = {"depth": 3, "learning_rate": 1.0, "steps": 1, "key": key, "num_particles": 64}
     with pytest.raises(ValueError, match=message):
         feature_limit.train(worked_example.task(), parametrization, activation=activation, **settings)
 
 
 def test_kernel_limits_are_refused_with_biases_and_taken_with_gains(key):
     with pytest.raises(ValueError, match="without biases, means, normalized updates or a first step"):
-        kernel_limit.train(worked_example.task(), ntp(biases="all"), depth=2, learning_rate=1.0, num_steps=1)
+        kernel_limit.train(worked_example.task(), ntp(biases="all"), depth=2, learning_rate=1.0, steps=1)
     # A gain of sqrt(2) in a ReLU network of two hidden layers: kernels double at each layer.
     settings = {"depth": 2, "activation": "relu"}
     plain = kernel_limit.kernels(worked_example.X, ntp(), **settings)
@@ -231,7 +231,7 @@ def test_kernel_limits_are_refused_with_biases_and_taken_with_gains(key):
         ntp(sigma=2**0.5),
         width=4096,
         learning_rate=1e-3,
-        num_steps=1,
+        steps=1,
         key=key,
         spec=STEPS,
         **settings,
@@ -264,7 +264,7 @@ def test_exponents_are_the_slopes_of_wide_networks(parametrization, activation, 
 
         def run(seed, task, width=width):
             return matrix_free.train(
-                task, parametrization, width=width, depth=depth, activation=activation, learning_rate=0.5, num_steps=2,
+                task, parametrization, width=width, depth=depth, activation=activation, learning_rate=0.5, steps=2,
                 key=jax.random.fold_in(jax.random.key(width), seed), initial_rates=initial_rates, spec=spec,
             ).space_time  # fmt: skip
 
@@ -346,16 +346,16 @@ def test_bad_use_is_named(key):
     with pytest.raises(ValueError, match="Expected one `depth` with ip_llr"):
         get("ip_llr")
     with pytest.raises(ValueError, match="`depth` to be 3, which the exponents of ip_llr were made for, got 2"):
-        dense.train(task, ip_llr(3), width=8, depth=2, learning_rate=1.0, num_steps=1, key=key)
+        dense.train(task, ip_llr(3), width=8, depth=2, learning_rate=1.0, steps=1, key=key)
     with pytest.raises(ValueError, match=r"`initial_rates` to have shape \[4\], one a kernel, got shape \(2,\)"):
         dense.train(
-            task, mup(), width=8, depth=3, learning_rate=1.0, num_steps=1, key=key, initial_rates=(1.0, 2.0)
+            task, mup(), width=8, depth=3, learning_rate=1.0, steps=1, key=key, initial_rates=(1.0, 2.0)
         )  # fmt: skip
     with pytest.raises(ValueError, match="`depth` to be a positive int, got depth=0"):
         ip_llr(0)
     with pytest.raises(ValueError, match="`degree` to be positive"):
         ip_llr(2, degree=0)
-    settings = {"width": 8, "depth": 3, "learning_rate": 1.0, "num_steps": 1, "key": key}
+    settings = {"width": 8, "depth": 3, "learning_rate": 1.0, "steps": 1, "key": key}
     with pytest.warns(UserWarning, match="ip at depth 3 with tanh does not train at large width"):
         dense.train(task, dataclasses.replace(ip(), base_width=3), activation="tanh", **settings)
     with pytest.warns(UserWarning, match="ip_llr is derived for positively homogeneous activations, tanh is none"):
@@ -391,13 +391,13 @@ def test_sweeps_train_what_dense_training_trains(name):
         task, parametrizations=(p, mup()), widths=(8, 12), depths=(3,), learning_rates=(0.3,), seeds=2, steps=3,
         activation="relu", padding="always", spec=TrajectorySpec(grams=()),
     )  # fmt: skip
-    from mupjax.runs import run_key
+    from mupjax.dynamics.runs import run_key
 
     for width in (8, 12):
         for seed in range(2):
             key = run_key(jax.random.key(0), seed, width)
             one = dense.train(
-                task, p, width=width, depth=3, activation="relu", learning_rate=0.3, num_steps=3, key=key, spec=STEPS
+                task, p, width=width, depth=3, activation="relu", learning_rate=0.3, steps=3, key=key, spec=STEPS
             )
             ours = data.predictions.sel(parametrization=p.name, width=width, seed=seed).squeeze().values
             np.testing.assert_allclose(ours, one.predictions[..., 0], rtol=1e-4, atol=1e-5)
@@ -426,7 +426,7 @@ def test_decay_acts_on_what_is_kept(preset):
 
 def test_limits_know_decay_and_refuse_momentum(key):
     task = worked_example.task()
-    settings = {"depth": 3, "activation": "relu", "learning_rate": 1.0, "num_steps": 5, "key": key, "spec": STEPS}
+    settings = {"depth": 3, "activation": "relu", "learning_rate": 1.0, "steps": 5, "key": key, "spec": STEPS}
     settings |= {"initial_rates": (1.0, 4.0, 4.0, 2.0)}
     llr = ip_llr(3, sigma=2**0.5)
     limit = feature_limit.train(task, llr, num_particles=2048, weight_decay=0.3, **settings).predictions
@@ -442,7 +442,7 @@ def test_limits_know_decay_and_refuse_momentum(key):
 
 def test_means_give_the_limit_a_start_that_centring_removes(key):
     task = worked_example.task()
-    settings = {"depth": 2, "activation": "relu", "learning_rate": 0.5, "num_steps": 3, "key": key, "spec": STEPS}
+    settings = {"depth": 2, "activation": "relu", "learning_rate": 0.5, "steps": 3, "key": key, "spec": STEPS}
     for centred in (False, True):
         limit = feature_limit.train(task, ip_non_centered(), num_particles=4096, centred=centred, **settings)
         wide = dense.train(task, ip_non_centered(), width=4096, centred=centred, **settings)
@@ -454,7 +454,7 @@ def test_means_give_the_limit_a_start_that_centring_removes(key):
 def test_optimizers_of_ones_own(key):
     """With initial rates they are checked and work; one that forgets to drop weights, or starts at rate 0, is named."""
     task = worked_example.task()
-    settings = {"width": 16, "depth": 3, "activation": "relu", "num_steps": 3, "key": key, "spec": STEPS}
+    settings = {"width": 16, "depth": 3, "activation": "relu", "steps": 3, "key": key, "spec": STEPS}
     settings |= {"initial_rates": (1.0, 4.0, 4.0, 2.0), "learning_rate": 0.5}
     for preset in (ip_llr(3), hp()):
         own = dense.train(task, preset, optimizer=optim.sgd, **settings)

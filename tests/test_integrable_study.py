@@ -11,7 +11,7 @@ from mupjax.report.contents import content
 from mupjax.reproduce import integrable
 from mupjax.reproduce.integrable_claims import CURVE, LOSSES, RANKS, judge
 from mupjax.reproduce.parts import MAIN, run_part
-from mupjax.training_study import training_study
+from mupjax.studies.training import training_study
 
 
 @pytest.fixture(scope="module")

@@ -274,13 +274,13 @@ def test_finite_covariances():
 # Training finite networks.
 
 
-def finite_runs(task, parametrization, *, width, seeds, steps, learning_rate, num_steps, centred, **options):
+def finite_runs(task, parametrization, *, width, seeds, recorded, learning_rate, steps, centred, **options):
     """Trajectories of real training, seeds leading."""
-    spec = TrajectorySpec(steps=steps, grams=())
+    spec = TrajectorySpec(steps=recorded, grams=())
 
     def one(key):
         return dense.train(
-            task, parametrization, width=width, depth=2, learning_rate=learning_rate, num_steps=num_steps, key=key,
+            task, parametrization, width=width, depth=2, learning_rate=learning_rate, steps=steps, key=key,
             centred=centred, spec=spec, **options,
         )  # fmt: skip
 
@@ -289,13 +289,13 @@ def finite_runs(task, parametrization, *, width, seeds, steps, learning_rate, nu
 
 
 def test_real_training_meets_its_own_limit_and_fails_the_others():
-    steps, options = (1, 2, 5, 10), {"learning_rate": 1.0, "num_steps": 10, "centred": True}
+    steps, options = (1, 2, 5, 10), {"learning_rate": 1.0, "steps": 10, "centred": True}
     limits, finite = {}, {}
     for name, parametrization in PARAMETRIZATIONS.items():
         spec = TrajectorySpec(steps=steps, grams=())
         limits[name] = train(MSE, parametrization, depth=2, spec=spec, **options).predictions
         runs = [
-            finite_runs(MSE, parametrization, width=width, seeds=100, steps=steps, **options).predictions
+            finite_runs(MSE, parametrization, width=width, seeds=100, recorded=steps, **options).predictions
             for width in (256, 512)
         ]
         finite[name] = extrapolated(*runs)
@@ -307,11 +307,12 @@ def test_real_training_meets_its_own_limit_and_fails_the_others():
 
 
 def test_mean_covariance_and_expected_loss_over_initialisations():
-    steps, options = (0, 2, 6), {"learning_rate": 1.0, "num_steps": 6, "momentum": 0.5}
+    steps, options = (0, 2, 6), {"learning_rate": 1.0, "steps": 6, "momentum": 0.5}
     spec = TrajectorySpec(steps=steps, grams=())
     limit = train(MSE, ntp(), depth=2, spec=spec, **options)
     runs = [
-        finite_runs(MSE, ntp(), width=width, seeds=1000, steps=steps, centred=False, **options) for width in (128, 256)
+        finite_runs(MSE, ntp(), width=width, seeds=1000, recorded=steps, centred=False, **options)
+        for width in (128, 256)
     ]
     for name in ("predictions", "train_loss", "test_loss"):
         assert max_z(*extrapolated(*(getattr(run, name) for run in runs)), getattr(limit, name)) < MAX_Z
@@ -324,8 +325,8 @@ def test_mean_covariance_and_expected_loss_over_initialisations():
 
 
 def test_cross_entropy_draws_against_real_training():
-    steps, options = (0, 2, 5), {"learning_rate": 2.0, "num_steps": 5}
-    runs = finite_runs(CLASSES, ntp(), width=256, seeds=300, steps=steps, centred=False, **options)
+    steps, options = (0, 2, 5), {"learning_rate": 2.0, "steps": 5}
+    runs = finite_runs(CLASSES, ntp(), width=256, seeds=300, recorded=steps, centred=False, **options)
     spec = TrajectorySpec(steps=steps, grams=())
     limit = train(CLASSES, ntp(), depth=2, key=jax.random.key(1), num_draws=1000, spec=spec, **options)
     # 1/n = .004 against standard errors of .04.
@@ -343,7 +344,7 @@ def test_cross_entropy_draws_against_real_training():
 
 
 def test_first_step_and_linear_network_in_closed_form():
-    run = train(MSE, ntp(), depth=3, activation="linear", learning_rate=0.3, num_steps=20, centred=True, spec=LOSSES)
+    run = train(MSE, ntp(), depth=3, activation="linear", learning_rate=0.3, steps=20, centred=True, spec=LOSSES)
     theta = np.asarray(MSE.inputs, np.float64) @ np.asarray(MSE.inputs, np.float64).T * 4 / 5
     decay = np.eye(4) - 0.3 / 4 * theta[:4, :4]
     onto = theta[:, :4] @ np.linalg.pinv(theta[:4, :4], hermitian=True)
@@ -366,10 +367,10 @@ def test_small_steps_approach_the_gradient_flow_of_neural_tangents_to_first_orde
         zeros = jnp.zeros((4, 2)), jnp.zeros((2, 2))
         expected = np.concatenate(flow(2 * time, *zeros, jnp.asarray(ntk[4:, :4])))
     errors = []
-    for num_steps in (40, 80, 160):
+    for steps in (40, 80, 160):
         spec = TrajectorySpec(steps=(-1,), grams=())
         run = train(
-            task, ntp(), depth=2, activation="erf", learning_rate=time / num_steps, num_steps=num_steps, centred=True,
+            task, ntp(), depth=2, activation="erf", learning_rate=time / steps, steps=steps, centred=True,
             spec=spec,
         )  # fmt: skip
         errors.append(np.max(np.abs(run.predictions[0] - expected)))
@@ -411,7 +412,7 @@ def reference(momentum, nesterov, learning_rate, batches):
     values, vectors = np.linalg.eigh(limit.ntk)
     optimizer = optax.sgd(learning_rate, momentum or None, nesterov)
     seen = np.tile(np.arange(4), (12, 1)) if batches is None else batches
-    options = {"depth": 2, "activation": "erf", "learning_rate": learning_rate, "num_steps": 12, "batches": batches}
+    options = {"depth": 2, "activation": "erf", "learning_rate": learning_rate, "steps": 12, "batches": batches}
     options |= {"momentum": momentum, "nesterov": nesterov, "spec": LOSSES}
     return options, limit, lambda f_0, loss: linear_model(vectors * np.sqrt(values), f_0, loss, optimizer, seen)
 
@@ -473,7 +474,7 @@ def test_draws_have_the_covariance_of_the_gaussian_process():
 
 def test_what_is_recorded():
     spec = TrajectorySpec(steps=(0, 3, -1), gram_steps=(1, -1), gram_inputs=(5, 0), eval_inputs=(4, 1))
-    options = {"depth": 3, "activation": "erf", "learning_rate": 1.0, "num_steps": 7}
+    options = {"depth": 3, "activation": "erf", "learning_rate": 1.0, "steps": 7}
     run, whole = train(MSE, sp(), spec=spec, **options), train(MSE, sp(), **options)
     limit = kernels(MSE.inputs, sp(), depth=3, activation="erf")
     np.testing.assert_array_equal(run.step, [0, 3, 7])
@@ -497,7 +498,7 @@ def test_what_is_recorded():
 
 @pytest.mark.parametrize("task", [MSE, CLASSES], ids=["mse", "cross_entropy"])
 def test_divergence_is_returned_and_not_raised(task):
-    options = {"depth": 1, "activation": "relu", "num_steps": 40, "key": jax.random.key(0), "num_draws": 2}
+    options = {"depth": 1, "activation": "relu", "steps": 40, "key": jax.random.key(0), "num_draws": 2}
     run = train(task, ntp(), learning_rate=1e30, **options)
     assert np.isfinite(run.train_loss[0])
     assert not np.isfinite(run.train_loss[-1]) or task is CLASSES  # softmax saturates: f grows, but not beyond float64
@@ -524,13 +525,13 @@ def test_divergence_is_returned_and_not_raised(task):
 def test_refused_parametrizations(parametrization, depth, message):
     activation = "sigmoid" if "variances" in message else "tanh"
     with pytest.raises(ValueError, match=message):
-        train(MSE, parametrization, depth=depth, activation=activation, learning_rate=1.0, num_steps=2)
+        train(MSE, parametrization, depth=depth, activation=activation, learning_rate=1.0, steps=2)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_steps": 0}, "Expected `num_steps` to be a positive int, got num_steps=0"),
+        ({"steps": 0}, "Expected `steps` to be a positive int, got steps=0"),
         ({"learning_rate": -1.0}, "Expected `learning_rate` to be finite and >= 0"),
         ({"learning_rate": float("nan")}, "Expected `learning_rate` to be finite and >= 0"),
         ({"learning_rate": np.ones(2)}, "Expected `learning_rate` to be finite and >= 0"),
@@ -545,11 +546,11 @@ def test_refused_parametrizations(parametrization, depth, message):
 )
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
-        train(MSE, ntp(), **{"depth": 2, "learning_rate": 1.0, "num_steps": 2, **options})
+        train(MSE, ntp(), **{"depth": 2, "learning_rate": 1.0, "steps": 2, **options})
 
 
 def test_cross_entropy_needs_a_key_and_two_draws():
-    options = {"depth": 2, "learning_rate": 1.0, "num_steps": 2}
+    options = {"depth": 2, "learning_rate": 1.0, "steps": 2}
     with pytest.raises(ValueError, match="Expected `key` for draws of f_0, got key=None"):
         train(CLASSES, ntp(), **options)
     with pytest.raises(ValueError, match="Expected `num_draws` to be at least 2"):
@@ -562,7 +563,7 @@ def test_inputs_of_kernels_are_checked():
 
 
 def test_batches_of_batch_order_are_taken():
-    batches = batch_order(jax.random.key(0), num_inputs=4, batch_size=2, num_steps=3)
-    options = {"depth": 1, "activation": "relu", "learning_rate": 1.0, "num_steps": 3, "centred": True, "spec": LOSSES}
+    batches = batch_order(jax.random.key(0), num_inputs=4, batch_size=2, steps=3)
+    options = {"depth": 1, "activation": "relu", "learning_rate": 1.0, "steps": 3, "centred": True, "spec": LOSSES}
     run, other = train(MSE, ntp(), batches=batches, **options), train(MSE, ntp(), **options)
     assert relative(run.predictions, other.predictions) > 0.05

@@ -9,13 +9,14 @@ import worked_example
 from typer.testing import CliRunner
 
 import mupjax
-from mupjax import report, results, runs, width_study
+from mupjax import report, results
 from mupjax.cli import app
-from mupjax.dynamics import feature_limit, kernel_limit
-from mupjax.limit import limit
+from mupjax.dynamics import feature_limit, kernel_limit, runs
 from mupjax.parametrization import ip, mup, ntp
+from mupjax.studies import width_study
+from mupjax.studies.limit import limit
+from mupjax.studies.width_study import Point
 from mupjax.trajectory import Trajectory
-from mupjax.width_study import Point
 
 SMALL = {"depth": 2, "steps": 3, "particles": 256, "limit_runs": 4}
 
@@ -28,7 +29,7 @@ def study():
 @pytest.mark.xdist_group("width study")
 def test_limit_is_the_feature_limit_with_error_bars(study):
     keys = jax.random.fold_in(jax.random.key(0), runs.DRAWS)
-    settings = {"depth": 2, "learning_rate": 1.0, "num_steps": 3, "num_particles": 256, "num_runs": 4}
+    settings = {"depth": 2, "learning_rate": 1.0, "steps": 3, "num_particles": 256, "num_runs": 4}
     run = feature_limit.train(worked_example.task(), mup(), key=keys, **settings)
     row = study.isel(parametrization=0, width=0, seed=0)
     np.testing.assert_allclose(row.predictions, run.predictions, atol=1e-6)
@@ -98,17 +99,28 @@ def test_jackknife_of_eigenvalues_of_sampled_grams():
 
 
 def test_infinite_picks_the_limit(key):
-    settings = {"depth": 2, "learning_rate": 0.5, "num_steps": 2, "key": key}
+    settings = {"depth": 2, "learning_rate": 0.5, "steps": 2, "key": key}
     task = worked_example.task()
     ours = mupjax.infinite(task, ntp(), centred=True, **settings)
-    exact = kernel_limit.train(task, ntp(), centred=True, depth=2, learning_rate=0.5, num_steps=2)
+    exact = kernel_limit.train(task, ntp(), centred=True, depth=2, learning_rate=0.5, steps=2)
     np.testing.assert_array_equal(ours.predictions, exact.predictions)
-    with pytest.raises(ValueError, match=r"options of the kernel limit of ntp \(num_draws\), got num_particles"):
+    with pytest.raises(ValueError, match=r"options of the kernel limit of ntp \(.*num_draws.*\), got num_particles"):
         mupjax.infinite(task, ntp(), num_particles=64, **settings)
     with pytest.raises(ValueError, match="got num_draws"):
         mupjax.infinite(task, mup(), num_draws=64, **settings)
     with pytest.raises(ValueError, match="stay at their start"):
         mupjax.infinite(task, ip(), **settings | {"depth": 3})
+
+
+def test_infinite_takes_every_option_of_the_limit_that_it_picks(key):
+    """Rates of the first step, which an earlier version forgot, are those of the limit itself."""
+    task, rates = worked_example.task(), [3.0, 2.0, 1.0, 4.0]
+    settings = {"depth": 3, "activation": "relu", "learning_rate": 0.5, "steps": 2, "key": key}
+    settings |= {"initial_rates": rates, "num_particles": 64}
+    ours = mupjax.infinite(task, mupjax.ip_llr(3), **settings)
+    np.testing.assert_array_equal(ours.predictions, feature_limit.train(task, mupjax.ip_llr(3), **settings).predictions)
+    without = mupjax.infinite(task, mupjax.ip_llr(3), **{k: v for k, v in settings.items() if k != "initial_rates"})
+    assert np.max(np.abs(ours.predictions - without.predictions)) > 1e-3
 
 
 @pytest.mark.parametrize(

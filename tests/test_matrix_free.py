@@ -11,13 +11,14 @@ import pytest
 import worked_example
 from scipy import stats
 
-from mupjax.dynamics import _unformed, dense, matrix_free
-from mupjax.dynamics._scalings import scalings_of
-from mupjax.dynamics._unformed import principal_coordinates
+from mupjax.dynamics import dense, matrix_free
+from mupjax.dynamics.implicit import passes as _unformed
+from mupjax.dynamics.implicit.passes import principal_coordinates
+from mupjax.dynamics.implicit.scalings import scalings_of
+from mupjax.dynamics.runs import map_runs
 from mupjax.network import MLP
 from mupjax.optim import adam
 from mupjax.parametrization import hp, hpz, ip, ip_bias, ip_llr, ip_non_centered, mup, ntp, sp
-from mupjax.runs import map_runs
 from mupjax.task import Task, batch_order
 from mupjax.trajectory import TrajectorySpec
 
@@ -105,7 +106,7 @@ def test_equals_dense_training_for_the_same_matrices(monkeypatch, key, name):
     parametrization, of_task, settings = CASES[name]
     with jax.enable_x64(True):
         task = worked_example.task(**of_task)
-        settings = {"learning_rate": 0.7, "num_steps": STEPS, "activation": "tanh", "key": key} | settings
+        settings = {"learning_rate": 0.7, "steps": STEPS, "activation": "tanh", "key": key} | settings
         if batch_size := settings.pop("batch_size", None):
             settings["batches"] = batch_order(key, 4, batch_size, STEPS)
         spec = TrajectorySpec(gram_steps=(0, 2, -1), gram_inputs=task.num_inputs)
@@ -125,7 +126,7 @@ def test_equals_dense_training_for_the_same_matrices(monkeypatch, key, name):
 def test_another_matrix_would_be_seen(monkeypatch, key):
     """The control of the test above: exchanging one hidden matrix changes what is compared by far more."""
     task = worked_example.task()
-    settings = {"learning_rate": 0.7, "num_steps": STEPS, "key": key}
+    settings = {"learning_rate": 0.7, "steps": STEPS, "key": key}
     params = params_of(task, mup(), "tanh", key)
     expected = dense.train(task, mup(), width=WIDTHS, depth=3, **settings)
     params["layer_3"]["kernel"] = params["layer_3"]["kernel"][:, ::-1]
@@ -138,7 +139,7 @@ def test_same_law_as_dense_networks_at_width_64(preset):
     """Means, covariances and distributions of f_t over 2,000 seeds, and the same tests see another rate at once."""
     task, seeds = worked_example.task(test=True), 2000
     rate = {"mup": 1.0, "ntp": 1.0, "ip": 8.0}[preset().name]
-    settings = {"width": 64, "depth": 2, "num_steps": 3, "spec": TrajectorySpec(grams=(), steps=(1, 3))}
+    settings = {"width": 64, "depth": 2, "steps": 3, "spec": TrajectorySpec(grams=(), steps=(1, 3))}
 
     def outputs(train, rate, start):
         def run(key, task, rate):
@@ -170,7 +171,7 @@ def test_nearly_dependent_inputs_and_converged_training(monkeypatch, key):
     x = worked_example.X[[0, 1, 2, 2]].copy()
     x[1] = x[0] + 1e-4 * worked_example.X[3]
     y = np.array([[1.0], [1.0], [-0.5], [-0.5]])
-    settings = {"learning_rate": 0.5, "num_steps": 500, "key": key}
+    settings = {"learning_rate": 0.5, "steps": 500, "key": key}
     with jax.enable_x64(True):
         task = Task(x, y)
         params = params_of(task, mup(), "tanh", key)
@@ -186,7 +187,7 @@ def test_nearly_dependent_inputs_and_converged_training(monkeypatch, key):
 def test_converged_float32_training_of_a_wide_network(key):
     """500 steps with a duplicate: finite, converged, and after the first steps hardly a new direction."""
     x, y = worked_example.X[[0, 1, 2, 2]], np.array([[1.0], [-1.0], [0.5], [0.5]])
-    settings = {"width": 4096, "depth": 2, "learning_rate": 1.0, "num_steps": 500, "key": key}
+    settings = {"width": 4096, "depth": 2, "learning_rate": 1.0, "steps": 500, "key": key}
     run = matrix_free.train(Task(x, y), mup(), **settings, spec=TrajectorySpec(grams=()))
     assert np.all(np.isfinite(run.train_loss))
     assert run.train_loss[-1] < 1e-8
@@ -198,7 +199,7 @@ def test_converged_float32_training_of_a_wide_network(key):
 @pytest.mark.parametrize("as_type", [list, np.asarray])
 def test_batches_may_be_larger_than_the_task_and_repeat_inputs(key, as_type):
     batches = as_type(np.random.default_rng(0).integers(4, size=(3, 24)).tolist())
-    settings = {"width": 12, "depth": 2, "learning_rate": 0.5, "num_steps": 3, "key": key, "max_directions": 10}
+    settings = {"width": 12, "depth": 2, "learning_rate": 0.5, "steps": 3, "key": key, "max_directions": 10}
     run = matrix_free.train(worked_example.task(), mup(), batches=batches, **settings)
     assert np.all(np.isfinite(run.train_loss))
     assert np.all(np.asarray(run.info.directions) <= 10)
@@ -206,7 +207,7 @@ def test_batches_may_be_larger_than_the_task_and_repeat_inputs(key, as_type):
 
 def test_directions_that_do_not_fit_are_reported(key):
     task = worked_example.task()
-    settings = {"width": 2048, "depth": 2, "learning_rate": 1.0, "num_steps": 8, "key": key}
+    settings = {"width": 2048, "depth": 2, "learning_rate": 1.0, "steps": 8, "key": key}
     whole, cut = (matrix_free.train(task, mup(), max_directions=m, **settings) for m in (None, 12))
     assert np.all(np.asarray(whole.info.left_out) == 0)
     assert np.all(np.asarray(cut.info.directions) == 12)
@@ -218,7 +219,7 @@ def test_a_diverging_run_is_nan_in_its_own_row(key):
     task = worked_example.task()
 
     def run(rate, task):
-        settings = {"width": 32, "depth": 2, "num_steps": 6, "activation": "linear", "key": key}
+        settings = {"width": 32, "depth": 2, "steps": 6, "activation": "linear", "key": key}
         return matrix_free.train(task, mup(), learning_rate=rate, **settings)
 
     for inner in ("map", "vmap"):
@@ -231,7 +232,7 @@ def test_a_diverging_run_is_nan_in_its_own_row(key):
 def test_estimated_bytes_against_the_compiled_program(key):
     """Within a factor of two of what XLA allocates for a run whose stores dominate."""
     task = worked_example.task()
-    settings = {"width": 65536, "depth": 3, "num_steps": 12}
+    settings = {"width": 65536, "depth": 3, "steps": 12}
 
     def run(key, task):
         return matrix_free.train(task, mup(), key=key, learning_rate=1.0, **settings)
@@ -247,7 +248,7 @@ def test_estimated_bytes_against_the_compiled_program(key):
     [
         ({"width": 0}, "`width` to be a positive int, got width=0"),
         ({"width": (8, 8)}, "one width for each of 3 layers"),
-        ({"num_steps": 0}, "`num_steps` to be a positive int"),
+        ({"steps": 0}, "`steps` to be a positive int"),
         ({"learning_rate": -1.0}, "`learning_rate` to be finite and >= 0"),
         ({"momentum": 1.0}, "`momentum`"),
         ({"batches": np.zeros((3, 2), int)}, "`batches` to have shape"),
@@ -258,12 +259,12 @@ def test_estimated_bytes_against_the_compiled_program(key):
     ],
 )
 def test_bad_input_is_one_clear_error(key, settings, message):
-    whole = {"width": 16, "depth": 3, "learning_rate": 1.0, "num_steps": 2, "key": key} | settings
+    whole = {"width": 16, "depth": 3, "learning_rate": 1.0, "steps": 2, "key": key} | settings
     with pytest.raises(ValueError, match=message):
         matrix_free.train(worked_example.task(test=True), mup(), **whole)
 
 
 def test_adam_is_refused_with_the_reason(key):
-    settings = {"width": 16, "depth": 1, "learning_rate": 1.0, "num_steps": 1, "optimizer": adam}
+    settings = {"width": 16, "depth": 1, "learning_rate": 1.0, "steps": 1, "optimizer": adam}
     with pytest.raises(ValueError, match="act on entries"):
         matrix_free.train(worked_example.task(), mup(), key=key, **settings)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mupjax import metrics
-from mupjax.gram import gram as gram_of
+from mupjax.dynamics.gram import gram as gram_of
 
 NUM, WIDTH = 6, 40
 EPS = np.finfo(np.float64).eps

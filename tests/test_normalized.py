@@ -14,9 +14,9 @@ from mupjax.dynamics import dense, feature_limit, kernel_limit, matrix_free
 from mupjax.network import MLP, scaling_tree
 from mupjax.optim import normalize_updates
 from mupjax.parametrization import Parametrization, PerRole, mup, nup, sp
+from mupjax.statistics import fit_slope
 from mupjax.task import Task
 from mupjax.trajectory import TrajectorySpec
-from mupjax.verdicts import fit_slope
 
 GAIN = activations.gain(0.5, 0.5)
 
@@ -69,7 +69,7 @@ def test_a_step_is_the_reconstructions(q):
         wanted = by_hand(theta, task.x_train, np.ones((1, 1)), 0.1, m, GAIN, widths)
         seen = {"kernels": lambda state, batch: [state.params[name]["kernel"] for name in names]}
         run = dense.train(
-            task, p, width=m, depth=depth, activation="relu", learning_rate=0.1, num_steps=1,
+            task, p, width=m, depth=depth, activation="relu", learning_rate=0.1, steps=1,
             key=jax.random.key(0), observers=seen,
         )  # fmt: skip
         for found, scale, theta_1 in zip(run.observed["kernels"], to_theta, wanted, strict=True):
@@ -89,7 +89,7 @@ def test_own_layer_part_has_its_bound_and_meets_it_for_one_sample():
         model = MLP(m, depth, 1, p, "relu")
         seen = {"update": lambda state, batch: state.last_update, "params": lambda state, batch: state.params}
         run = dense.train(
-            task, p, width=m, depth=depth, activation="relu", learning_rate=rate, num_steps=4,
+            task, p, width=m, depth=depth, activation="relu", learning_rate=rate, steps=4,
             key=jax.random.key(2), observers=seen,
         )  # fmt: skip
         every = jax.jit(jax.vmap(lambda q, x=task.x_train, model=model: features_of(model, q, x)))(
@@ -121,7 +121,7 @@ def test_total_change_grows_with_depth_as_the_profile_says():
         p, rows = nup(q=q, gain=GAIN), []
         for depth in depths:
             spec = TrajectorySpec(steps=(0, 1), grams=("h",))
-            settings = dict(width=width, depth=depth, activation="relu", learning_rate=rate, num_steps=1, spec=spec)
+            settings = dict(width=width, depth=depth, activation="relu", learning_rate=rate, steps=1, spec=spec)
 
             def grams(key, p=p, settings=settings):
                 run = dense.train(task, p, key=key, **settings)
@@ -163,7 +163,7 @@ def test_norms_of_layers_and_of_the_network():
 def test_matrix_free_has_the_law_of_dense():
     """Means over seeds of losses and outputs after a few normalized steps, by z-scores."""
     task = Task(np.eye(3) * 2, np.array([[1.0], [-1.0], [1.0]]))
-    settings = dict(width=8, depth=3, activation="relu", learning_rate=0.2, num_steps=4)
+    settings = dict(width=8, depth=3, activation="relu", learning_rate=0.2, steps=4)
     p = nup(q=1, gain=GAIN)
     keys = jax.random.split(jax.random.key(0), 3000)
     one = jax.jit(jax.vmap(lambda key: dense.train(task, p, key=key, **settings).predictions[..., 0]))(keys)
@@ -179,7 +179,7 @@ def test_matrix_free_has_the_law_of_dense():
 def test_forms_are_one():
     task = one_sample()
     p = nup(gain=GAIN)
-    settings = dict(width=8, depth=3, activation="relu", learning_rate=0.1, num_steps=3, key=jax.random.key(0))
+    settings = dict(width=8, depth=3, activation="relu", learning_rate=0.1, steps=3, key=jax.random.key(0))
     runs = [dense.train(task, form, **settings).predictions for form in (p, p.shift(PerRole(0.3, -0.2, 0.5)))]
     np.testing.assert_allclose(*runs, rtol=2e-5)
     assert Parametrization.from_json(p.to_json()) == p
@@ -192,14 +192,14 @@ def test_sweeps_mix_them_with_sgd():
     data = mupjax.sweep(
         task, parametrizations=(mup(), p), widths=(widths,), depths=(2,), learning_rates=(0.1,), steps=3
     )
-    key = mupjax.runs.run_key(jax.random.key(0), 0, widths)
-    settings = dict(depth=2, learning_rate=0.1, num_steps=3)
+    key = mupjax.dynamics.runs.run_key(jax.random.key(0), 0, widths)
+    settings = dict(depth=2, learning_rate=0.1, steps=3)
     for preset in (mup(), p):
         run = dense.train(task, preset, width=widths, key=key, **settings)
         found = data.train_loss.sel(parametrization=preset.name).isel(seed=0).values.squeeze()
         np.testing.assert_allclose(found, np.asarray(run.train_loss)[[0, -1]], rtol=1e-5)
     data = mupjax.sweep(task, parametrizations=(residual,), widths=(6, 8), depths=(2,), learning_rates=(0.1,), steps=3)
-    key = mupjax.runs.run_key(jax.random.key(0), 0, 6)
+    key = mupjax.dynamics.runs.run_key(jax.random.key(0), 0, 6)
     run = dense.train(task, residual, width=6, key=key, **settings)
     found = data.train_loss.isel(seed=0, width=0).values.squeeze()
     np.testing.assert_allclose(found, np.asarray(run.train_loss)[[0, -1]], rtol=1e-5)
@@ -223,7 +223,7 @@ def test_residual_layers_are_branches():
 
 def test_what_is_not_covered_is_refused():
     task, key = one_sample(), jax.random.key(0)
-    settings = dict(depth=2, learning_rate=0.1, num_steps=1, key=key)
+    settings = dict(depth=2, learning_rate=0.1, steps=1, key=key)
     assert mupjax.classify(nup(), 3).kind == "feature"
     assert mupjax.classify(nup(), 3).exponents.delta_h == mupjax.classify(mup(), 3).exponents.delta_h
     with pytest.raises(ValueError, match="SGD's updates, got nup, which normalizes them"):

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 import mupjax
-from mupjax import curvature, runs, training
-from mupjax.dynamics import dense
+from mupjax.dynamics import dense, runs
 from mupjax.network import MLP, scaling_tree
+from mupjax.observers import curvature
 from mupjax.parametrization import ip, ip_llr, mup, ntp, nup
+from mupjax.sweeps import cell as training
 from mupjax.task import Task
 
 RNG = np.random.default_rng(0)
@@ -34,7 +35,7 @@ def alone(preset, width, rate, seed):
     }
     seen = {name: dense.Observer(observe, 2) for name, observe in seen.items()}
     key = runs.run_key(jax.random.key(0), seed, width)
-    settings = dict(width=width, depth=2, learning_rate=rate, num_steps=4, key=key, observers=seen)
+    settings = dict(width=width, depth=2, learning_rate=rate, steps=4, key=key, observers=seen)
     return dense.train(TASK, preset, **settings).observed
 
 
@@ -80,7 +81,7 @@ def test_where_rates_are_not_fixed_it_is_the_later_ones_or_the_hessian():
     model = MLP((8, 8, 8), 3, 1, nup(q=0.0, gain=2**0.5), "relu")
     key = runs.run_key(jax.random.key(0), 0, (8, 8, 8))
     seen = {"sharpness": curvature.sharpness(model, TASK, num_products=16)}
-    settings = dict(width=8, depth=3, activation="relu", learning_rate=0.1, num_steps=1, key=key, observers=seen)
+    settings = dict(width=8, depth=3, activation="relu", learning_rate=0.1, steps=1, key=key, observers=seen)
     run = dense.train(TASK, nup(q=0.0, gain=2**0.5), **settings)
     found = data.sharpness.sel(parametrization="nup", learning_rate=0.1, seed=0).squeeze()
     np.testing.assert_allclose(found[0], run.observed["sharpness"].values[0, 0], rtol=1e-4)

@@ -46,10 +46,10 @@ def draw(scaling, seed: int, std=lambda leaf: 1.0):
     return map_scaling(kernel, scaling)
 
 
-def steps_of(transform, gradients, params, num_steps=3):
+def steps_of(transform, gradients, params, steps=3):
     """Parameters after feeding the same gradients, scaled by 1, 2, 3, ..."""
     state = transform.init(params)
-    for step in range(1, num_steps + 1):
+    for step in range(1, steps + 1):
         updates, state = transform.update(jax.tree.map(lambda g, by=step: by * g, gradients), state, params)
         params = optax.apply_updates(params, updates)
     return params
@@ -472,10 +472,10 @@ def our_program(loss: str, name: str, base_width: int):
     return jax.jit(jax.value_and_grad(lambda params: LOSSES[loss](model.apply({"params": params}, XI))))
 
 
-def trained(program, transform, params, num_steps=10):
+def trained(program, transform, params, steps=10):
     """Parameters after each step, and losses before each."""
     state, trajectory, losses = transform.init(params), [], []
-    for _ in range(num_steps):
+    for _ in range(steps):
         loss, gradients = program(params)
         updates, state = transform.update(gradients, state, params)
         params = optax.apply_updates(params, updates)
@@ -513,7 +513,7 @@ def test_at_the_base_width_ten_steps_equal_plain_flax_and_optax(name, loss, pair
     assert relative_difference(got[-1], expected[-1]) <= 100 * EPS
     np.testing.assert_allclose(losses, expected_losses, rtol=100 * EPS)
     # Control, the same weights at twice the base width: after three steps they differ by 4 % to 23 % (measured).
-    got, _ = trained(our_program(loss, name, WIDTH), ours(wide), initial_weights(), num_steps=3)
+    got, _ = trained(our_program(loss, name, WIDTH), ours(wide), initial_weights(), steps=3)
     assert relative_difference(got[-1], expected[2]) > 0.01
 
 

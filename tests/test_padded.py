@@ -12,8 +12,8 @@ from mupjax import activations, optim
 from mupjax.activations import Activation
 from mupjax.dynamics import dense, padded
 from mupjax.dynamics.padded import Family
+from mupjax.dynamics.runs import map_runs
 from mupjax.parametrization import PerRole, mup, ntp, sp
-from mupjax.runs import map_runs
 from mupjax.task import Task
 from mupjax.trajectory import TrajectorySpec
 
@@ -25,7 +25,7 @@ SPEC = TrajectorySpec()
 
 def family(**changes):
     defaults = {"widths": (12, 9), "activation": activations.get("sigmoid"), "optimizer": optim.sgd}
-    settings = {"num_steps": STEPS, "centred": False, "spec": SPEC, "padded": True, "multiplied": False}
+    settings = {"steps": STEPS, "centred": False, "spec": SPEC, "padded": True, "multiplied": False}
     return Family(**(defaults | settings | changes))
 
 
@@ -33,7 +33,7 @@ def by_constants(parametrization, widths, one):
     """`dense.train` of the unpadded network."""
     optimizer = None if one.optimizer is optim.sgd else one.optimizer
     settings = {"width": widths, "depth": len(widths), "activation": one.activation, "centred": one.centred}
-    common = {"learning_rate": RATE, "num_steps": STEPS, "key": KEY, "spec": one.spec, "optimizer": optimizer}
+    common = {"learning_rate": RATE, "steps": STEPS, "key": KEY, "spec": one.spec, "optimizer": optimizer}
     return dense.train(TASK, parametrization, **settings, **common)
 
 
@@ -64,7 +64,7 @@ def test_equals_the_unpadded_network(parametrization, widths, one):
 
 def test_absent_units_would_be_seen(monkeypatch):
     """Control: without the mask, the padding of sigmoid networks speaks."""
-    one, widths = family(num_steps=STEPS), (7, 9)
+    one, widths = family(steps=STEPS), (7, 9)
     monkeypatch.setattr(padded, "_present", lambda one, family: [jnp.full(n, True) for n in family.widths])
     member = padded.member(mup(base_width=4), TASK, widths)
     ours = padded.train(TASK, member, KEY, jnp.float32(RATE), None, one)

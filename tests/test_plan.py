@@ -9,10 +9,10 @@ import pytest
 from jaxtyping import config as jaxtyping_config
 
 from mupjax import devices, optim
-from mupjax.grid import grid_of
 from mupjax.parametrization import mup, sp
-from mupjax.plan import describe, plan, step_flops, table
-from mupjax.sweep import SPEC
+from mupjax.sweeps.grid import grid_of
+from mupjax.sweeps.plan import describe, plan, step_flops, table
+from mupjax.sweeps.sweep import SPEC
 from mupjax.task import Task
 
 TASK = Task(np.ones((8, 4)), np.ones((8, 1)))

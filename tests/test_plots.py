@@ -14,8 +14,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex, to_rgb
 
-from mupjax import metrics, plots, seeds
+from mupjax import metrics, plots
 from mupjax.plots import gallery
+from mupjax.statistics import seeds
 
 NAMES = ("sp", "ntp", "mup", "ip", "hp", "ip_llr")
 WORDS = {

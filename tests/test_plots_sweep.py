@@ -11,8 +11,8 @@ from matplotlib.colors import to_hex, to_rgb
 from test_plots import band, check_texts, legend_texts, lines, no_warnings_left
 
 from mupjax import plots
-from mupjax.outcomes import outcomes
 from mupjax.plots.style import round_numbers
+from mupjax.statistics.outcomes import outcomes
 
 SGD, ADAM = 2.0 ** np.arange(-3, 4), 2.0 ** np.arange(-10, -4)
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import special, stats
 from scipy.stats import qmc
 
-from mupjax import quasi
+from mupjax.dynamics import sobol as quasi
 
 
 def points(key, rows, num):

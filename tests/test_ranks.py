@@ -10,8 +10,8 @@ import worked_example
 
 from mupjax.dynamics import dense
 from mupjax.network import MLP
+from mupjax.observers.ranks import contributions, feature_ranks, ranks, update_ranks
 from mupjax.parametrization import hp, hpz, ip_llr, mup
-from mupjax.ranks import contributions, feature_ranks, ranks, update_ranks
 from mupjax.task import Task
 from mupjax.trajectory import TrajectorySpec
 
@@ -65,7 +65,7 @@ def test_ranks_of_zero_and_under_vmap():
 
 def trained(parametrization, observers, steps=3, **changes):
     task = worked_example.task()
-    settings = {"width": 24, "depth": 3, "activation": "relu", "learning_rate": 0.5, "num_steps": steps}
+    settings = {"width": 24, "depth": 3, "activation": "relu", "learning_rate": 0.5, "steps": steps}
     settings |= {"key": jax.random.key(0), "spec": TrajectorySpec(grams=())} | changes
     return dense.train(task, parametrization, observers=observers, **settings)
 

@@ -13,7 +13,8 @@ import pytest
 from matplotlib.image import imread
 from test_plots import NAMES, RESOLUTION, WORDS, comparison, diverge
 
-from mupjax import files, plots, report
+from mupjax import _files as files
+from mupjax import plots, report
 
 VOID = {"meta", "img", "br", "hr", "input", "link", "wbr"}
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

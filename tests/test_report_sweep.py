@@ -9,9 +9,10 @@ import pytest
 from test_plots_sweep import ADAM, SGD, coordinates, sweep, with_optimum
 from test_report import PIXEL, Page, written
 
-from mupjax import files, report
+from mupjax import _files as files
+from mupjax import report
 from mupjax.report.settings import settings
-from mupjax.verdicts import Verdict
+from mupjax.statistics import Verdict
 
 VERDICTS = [
     Verdict(

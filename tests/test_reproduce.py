@@ -13,7 +13,7 @@ from mupjax.reproduce.hypotheses import hypotheses
 from mupjax.reproduce.parts import Part, run_part, task_of
 from mupjax.reproduce.reading import across_widths
 from mupjax.reproduce.width_limit import fit_approach
-from mupjax.verdicts import CONTRADICTED, NOT_SHOWN, REPRODUCED
+from mupjax.statistics import CONTRADICTED, NOT_SHOWN, REPRODUCED
 
 DATA = {"classes": (0, 1), "train_size": 8, "test_size": 20}
 BASE = {"seeds": 3, "steps": 30, "centred": False, "particles": 512, "limit_runs": 4, "max_directions": 96}

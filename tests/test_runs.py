@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mupjax import runs as axis
 from mupjax.dynamics import dense
+from mupjax.dynamics import runs as axis
 from mupjax.parametrization import mup
 from mupjax.task import Task
 
@@ -18,7 +18,7 @@ TASK = Task(np.eye(4), np.ones((4, 1)))
 
 def run(pair, task):
     key, rate = pair
-    return dense.train(task, mup(), width=8, depth=2, learning_rate=rate, num_steps=5, key=key).train_loss
+    return dense.train(task, mup(), width=8, depth=2, learning_rate=rate, steps=5, key=key).train_loss
 
 
 def runs(rates):
@@ -59,7 +59,7 @@ def test_several_devices_give_the_same_numbers_with_uneven_runs():
 import sys; sys.path.insert(0, "tests")
 import jax; jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
 import test_runs as t, numpy as np
-from mupjax import runs as axis
+from mupjax.dynamics import runs as axis
 assert len(jax.devices()) == int(sys.argv[1])
 out = axis.map_runs(t.run, t.runs([0.1, 0.2, 0.3]), t.TASK)
 assert out.shape == (3, 6)

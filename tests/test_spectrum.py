@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mupjax.spectrum import extremes
+from mupjax.observers.spectrum import extremes
 
 
 def symmetric(seed, size):

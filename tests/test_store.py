@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from mupjax import store
+from mupjax.results import store
 
 ARGUMENTS = '{"depth": 3, "widths": [8, 16]}'
 
@@ -53,7 +53,7 @@ def test_a_failure_while_writing_leaves_nothing(dataset, tmp_path, monkeypatch):
 def test_a_kill_while_writing_leaves_no_store_that_reads_as_complete(dataset, tmp_path):
     program = """
 import os, pickle, signal, sys
-from mupjax import store
+from mupjax.results import store
 os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
 store.write(pickle.load(sys.stdin.buffer), sys.argv[1])
 """

@@ -18,15 +18,17 @@ import pytest
 from sweep_case import GRID, RATES, TASK
 
 import mupjax
-from mupjax import optim, runs, store, training
-from mupjax.dynamics import dense, padded
-from mupjax.plan import describe, plan
-from mupjax.sweep import sweep
+from mupjax import optim
+from mupjax.dynamics import dense, padded, runs
+from mupjax.results import store
+from mupjax.sweeps import cell as training
+from mupjax.sweeps.plan import describe, plan
+from mupjax.sweeps.sweep import sweep
 from mupjax.task import batch_order
 from mupjax.trajectory import TrajectorySpec
 
 pytestmark = pytest.mark.xdist_group("sweep")  # one process: its programs are shared by the tests
-SWEEP = import_module("mupjax.sweep")  # mupjax.sweep is the function
+SWEEP = import_module("mupjax.sweeps.sweep")  # mupjax.sweep is the function
 CASE = Path(__file__).with_name("sweep_case.py")
 
 
@@ -69,7 +71,7 @@ def test_every_run_is_the_network_it_says_it_is(whole, name, optimizer):
     batches = batch_order(jax.random.fold_in(jax.random.key(0), runs.BATCHES), 8, 4, 3)
     rate, seed, width = RATES[name][1], 1, 8
     key = runs.run_key(jax.random.key(0), seed, width)
-    settings = {"width": width, "depth": 2, "learning_rate": rate, "num_steps": 3, "key": key, "batches": batches}
+    settings = {"width": width, "depth": 2, "learning_rate": rate, "steps": 3, "key": key, "batches": batches}
     run = dense.train(TASK, mupjax.mup(), optimizer=optimizer, spec=TrajectorySpec((0, -1), grams=()), **settings)
     chosen = {"parametrization": "mup", "optimizer": name, "width": width, "learning_rate": rate, "seed": seed}
     row = whole.sel(chosen).isel(depth=0)

@@ -208,14 +208,14 @@ def test_inputs_of_another_kind_are_a_type_error(x):
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize(("num_inputs", "batch_size", "num_steps"), [(7, 2, 7), (8, 4, 5)])
-def test_every_epoch_is_a_permutation_with_the_incomplete_batch_dropped(num_inputs, batch_size, num_steps, seed):
-    batches = batch_order(jax.random.key(seed), num_inputs, batch_size, num_steps)
-    assert batches.shape == (num_steps, batch_size)
+@pytest.mark.parametrize(("num_inputs", "batch_size", "steps"), [(7, 2, 7), (8, 4, 5)])
+def test_every_epoch_is_a_permutation_with_the_incomplete_batch_dropped(num_inputs, batch_size, steps, seed):
+    batches = batch_order(jax.random.key(seed), num_inputs, batch_size, steps)
+    assert batches.shape == (steps, batch_size)
     assert batches.dtype == jnp.int32
     assert 0 <= int(batches.min()) <= int(batches.max()) < num_inputs
     per_epoch = num_inputs // batch_size
-    for start in range(0, num_steps, per_epoch):
+    for start in range(0, steps, per_epoch):
         epoch = np.asarray(batches[start : start + per_epoch]).ravel()
         assert len(np.unique(epoch)) == len(epoch)  # nothing twice within an epoch
         if len(epoch) == num_inputs:
@@ -236,10 +236,10 @@ def test_batch_sizes_out_of_range_are_refused(batch_size):
         batch_order(jax.random.key(0), 8, batch_size, 3)
 
 
-@pytest.mark.parametrize("num_steps", [0, -3])
-def test_numbers_of_steps_that_are_not_positive_are_refused(num_steps):
-    with pytest.raises(ValueError, match=rf"Expected `num_steps` to be a positive int, got num_steps={num_steps}"):
-        batch_order(jax.random.key(0), 8, 4, num_steps)
+@pytest.mark.parametrize("steps", [0, -3])
+def test_numbers_of_steps_that_are_not_positive_are_refused(steps):
+    with pytest.raises(ValueError, match=rf"Expected `steps` to be a positive int, got steps={steps}"):
+        batch_order(jax.random.key(0), 8, 4, steps)
 
 
 # Assumption 4.1 (tests/test_input_check.py has the rest)

@@ -6,10 +6,11 @@ import pytest
 
 from mupjax import datasets, mup, ntp
 from mupjax.dynamics import dense, feature_limit, kernel_limit
+from mupjax.statistics import NOT_SHOWN, REPRODUCED
 from mupjax.task import Task
-from mupjax.verdicts import NOT_SHOWN, REPRODUCED, corollary_4_6, theorem_4_5
+from mupjax.theorems.global_convergence import corollary_4_6, theorem_4_5
 
-SETTINGS = dict(depth=2, learning_rate=1.0, num_steps=40, key=jax.random.key(0))
+SETTINGS = dict(depth=2, learning_rate=1.0, steps=40, key=jax.random.key(0))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def test_a_linear_network_with_more_inputs_than_dimensions_has_dependent_feature
 
 def test_runs_of_a_limit_are_averaged_first(task, key):
     """Eigenvalues of single runs are biased: those of 128 particles too small."""
-    settings = SETTINGS | {"num_steps": 4, "key": key}
+    settings = SETTINGS | {"steps": 4, "key": key}
     runs = feature_limit.sample(task, mup(), num_particles=128, num_runs=8, **settings)
     reference = feature_limit.train(task, mup(), num_particles=8192, num_runs=2, **settings)
     ours, exact = theorem_4_5(runs)[-1], theorem_4_5(reference)[-1]
@@ -81,13 +82,13 @@ def test_runs_of_a_limit_are_averaged_first(task, key):
 
 
 def test_where_weights_have_stopped_error_signals_are_zero(task):
-    stopped, vanished = corollary_4_6(task, dense.train(task, mup(), width=256, **SETTINGS | {"num_steps": 200}))
+    stopped, vanished = corollary_4_6(task, dense.train(task, mup(), width=256, **SETTINGS | {"steps": 200}))
     assert (stopped.verdict, vanished.verdict) == (REPRODUCED, REPRODUCED)
     assert "neither that they stop" in vanished.claim
 
 
 def test_nothing_is_said_before_they_stop(task):
-    words = [v.verdict for v in corollary_4_6(task, dense.train(task, mup(), width=256, **SETTINGS | {"num_steps": 3}))]
+    words = [v.verdict for v in corollary_4_6(task, dense.train(task, mup(), width=256, **SETTINGS | {"steps": 3}))]
     assert words == [NOT_SHOWN, NOT_SHOWN]
 
 
@@ -95,7 +96,7 @@ def test_does_not_apply_where_equal_inputs_have_unequal_targets(task):
     """The assumption on the inputs fails, the weights stop, and the two errors cancel in every gradient."""
     x, y = np.array(task.x_train), np.array(task.y_train)
     x[1], y[0], y[1] = x[0], 1.0, -1.0
-    run = dense.train(Task(x, y), mup(), width=256, **SETTINGS | {"num_steps": 400})
+    run = dense.train(Task(x, y), mup(), width=256, **SETTINGS | {"steps": 400})
     stopped, vanished = corollary_4_6(Task(x, y), run)
     assert (stopped.verdict, vanished.verdict) == (REPRODUCED, NOT_SHOWN)
     assert "does not apply" in vanished.bound
@@ -103,7 +104,7 @@ def test_does_not_apply_where_equal_inputs_have_unequal_targets(task):
 
 def test_change_of_the_readout_is_what_the_verdict_computes(task):
     """Against the readout's own gradient, by autodiff."""
-    settings = SETTINGS | {"num_steps": 5}
+    settings = SETTINGS | {"steps": 5}
     run = dense.train(
         task,
         ntp(),
@@ -116,14 +117,14 @@ def test_change_of_the_readout_is_what_the_verdict_computes(task):
         ntp(),
         width=32,
         observers={"readout": lambda state, batch: state.last_update["readout"]["kernel"]},
-        **settings | {"num_steps": 6},
+        **settings | {"steps": 6},
     )
     updates = np.linalg.norm(np.asarray(longer.observed["readout"])[..., 0], axis=-1)
     assert corollary_4_6(task, run)[0].ours == pytest.approx(updates[6] / updates[1], rel=1e-4)  # float32
 
 
 def test_kernel_limits_are_judged_too(task):
-    run = kernel_limit.train(task, ntp(), depth=2, learning_rate=1.0, num_steps=100, centred=True)
+    run = kernel_limit.train(task, ntp(), depth=2, learning_rate=1.0, steps=100, centred=True)
     deeper = [v for v in theorem_4_5(run) if not v.claim.startswith("h of layer 1")]
     assert {v.verdict for v in deeper} == {REPRODUCED}
 
@@ -131,11 +132,11 @@ def test_kernel_limits_are_judged_too(task):
 def test_refuses_runs_without_what_it_needs(task):
     from mupjax.trajectory import TrajectorySpec
 
-    bare = dense.train(task, mup(), width=8, spec=TrajectorySpec(grams=()), **SETTINGS | {"num_steps": 1})
+    bare = dense.train(task, mup(), width=8, spec=TrajectorySpec(grams=()), **SETTINGS | {"steps": 1})
     with pytest.raises(ValueError, match="h_gram or x_gram, got neither"):
         theorem_4_5(bare)
     with pytest.raises(ValueError, match="x_gram of all 8 training inputs, got none"):
         corollary_4_6(task, bare)
-    some = dense.train(task, mup(), width=8, spec=TrajectorySpec(gram_inputs=4), **SETTINGS | {"num_steps": 1})
+    some = dense.train(task, mup(), width=8, spec=TrajectorySpec(gram_inputs=4), **SETTINGS | {"steps": 1})
     with pytest.raises(ValueError, match="got those of 4"):
         corollary_4_6(task, some)

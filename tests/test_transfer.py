@@ -6,8 +6,8 @@ import xarray as xr
 
 import mupjax
 from mupjax import datasets
-from mupjax.transfer import RESOLUTION, best_rates, judge
-from mupjax.verdicts import CONTRADICTED, NOT_SHOWN, REPRODUCED
+from mupjax.statistics import CONTRADICTED, NOT_SHOWN, REPRODUCED
+from mupjax.studies.transfer import RESOLUTION, best_rates, judge
 
 WIDTHS = np.array([64.0, 128.0, 256.0, 512.0])
 OCTAVES = np.log2(WIDTHS / 64)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mupjax import verdicts
-from mupjax.verdicts import REPRODUCED, Verdict, fit_slope, mean_slope
+from mupjax import statistics as verdicts
+from mupjax.statistics import REPRODUCED, Verdict, fit_slope, mean_slope
 
 WIDTHS = np.array([64, 128, 512, 1024])
 

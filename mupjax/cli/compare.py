@@ -122,6 +122,6 @@ def compare(
     }
     task_settings = running.task_settings(classes, train_size, test_size, loss, grayscale, standardize, scale, data_dir)
     running.prepare_jax(cache)
-    from mupjax.compare import compare as run
+    from mupjax.studies.comparison import compare as run
 
     running.compute(run, out, dataset, task_settings, settings, memory_gb)

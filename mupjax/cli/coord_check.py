@@ -96,11 +96,11 @@ def coord_check(
     }
     task_settings = running.task_settings(classes, train_size, "none", loss, grayscale, standardize, scale, data_dir)
     running.prepare_jax(cache)
-    from mupjax import datasets, report, store
-    from mupjax.coord_check import coord_check as run
-    from mupjax.coord_check import judge
-    from mupjax.results import arguments_json
-    from mupjax.verdicts import REPRODUCED
+    from mupjax import datasets, report
+    from mupjax.results import arguments_json, store
+    from mupjax.statistics import REPRODUCED
+    from mupjax.studies.coord_check import coord_check as run
+    from mupjax.studies.coord_check import judge
 
     chosen = {"model": model, "optimizer": optimizer, "dataset": dataset, **settings, **task_settings}
     chosen |= {f"{name}_source": parsing.source(name, chosen[name]) for name in ("model", "optimizer")}

@@ -28,8 +28,9 @@ def describe(
     import jax
     import jax.numpy as jnp
 
-    from mupjax import classification, network
+    from mupjax import network
     from mupjax import parametrization as presets
+    from mupjax.parametrization import classification
 
     chosen = presets.get(parametrization, base_width=base_width, depth=depth)
     kind = classification.classify(chosen, depth, activation)

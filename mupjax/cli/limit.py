@@ -85,7 +85,7 @@ def limit(
     cache: Cache = True,
 ) -> None:
     """Train at infinite width, with error bars; with --widths, measure how networks approach it."""
-    from mupjax.width_study import WIDTHS
+    from mupjax.studies.width_study import WIDTHS
 
     settings = {
         "parametrization": parametrization,
@@ -105,6 +105,6 @@ def limit(
     }
     task_settings = running.task_settings(classes, train_size, test_size, loss, grayscale, standardize, scale, data_dir)
     running.prepare_jax(cache)
-    from mupjax.limit import limit as run
+    from mupjax.studies.limit import limit as run
 
     running.compute(partial(run, max_seconds=max_seconds), out, dataset, task_settings, settings, memory_gb)

@@ -28,7 +28,7 @@ def _finish(
 ) -> None:
     """Print verdicts and tables; with `out` write the verdicts, and every part's figures (`more` of it) and report."""
     from mupjax import plots, report
-    from mupjax import verdicts as judged
+    from mupjax import statistics as judged
     from mupjax.reproduce.parts import folder_of
 
     for table in (report.format_verdicts(verdicts), *tables):

@@ -46,8 +46,8 @@ def compute(
     memory_gb: float | None,
 ) -> None:
     """Compute a Dataset, or read it where `out` holds it already; print its table, write its report and figures."""
-    from mupjax import datasets, report, store
-    from mupjax.results import arguments_json
+    from mupjax import datasets, report
+    from mupjax.results import arguments_json, store
 
     chosen = {"dataset": dataset, **settings, **task_settings}
     arguments = arguments_json({name: value for name, value in chosen.items() if name != "data_dir"})
@@ -78,7 +78,7 @@ def write_report(results: Any, out: Path | None, verdicts: Sequence[Any] = ()) -
     """Write figures, report and verdicts to `out`, if there is one, and say where the report is."""
     if out:
         from mupjax import plots, report
-        from mupjax import verdicts as judged
+        from mupjax import statistics as judged
 
         if verdicts:
             judged.write(verdicts, out)

@@ -118,10 +118,10 @@ def sweep(
     task_settings = running.task_settings(classes, train_size, test_size, loss, grayscale, standardize, scale, data_dir)
     running.prepare_jax(cache)
     from mupjax import datasets, report
-    from mupjax.grid import grid_of
-    from mupjax.plan import plan, table
-    from mupjax.sweep import SPEC
-    from mupjax.sweep import sweep as run
+    from mupjax.sweeps.grid import grid_of
+    from mupjax.sweeps.plan import plan, table
+    from mupjax.sweeps.sweep import SPEC
+    from mupjax.sweeps.sweep import sweep as run
 
     task = datasets.load(dataset, **task_settings)
     if dry_run:

@@ -79,9 +79,9 @@ def transfer(
     task_settings = running.task_settings(classes, train_size, test_size, loss, grayscale, standardize, scale, data_dir)
     running.prepare_jax(cache)
     from mupjax import datasets, report
-    from mupjax import transfer as transfers
-    from mupjax.sweep import sweep as run
-    from mupjax.verdicts import REPRODUCED
+    from mupjax.statistics import REPRODUCED
+    from mupjax.studies import transfer as transfers
+    from mupjax.sweeps.sweep import sweep as run
 
     about = {"dataset": dataset, **{name: value for name, value in task_settings.items() if name != "data_dir"}}
     results = run(

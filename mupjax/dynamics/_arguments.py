@@ -11,19 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from mupjax import activations, classification, devices
+from mupjax import activations, devices
 from mupjax.activations import Activation
-from mupjax.parametrization import Parametrization
+from mupjax.parametrization import Parametrization, classification
 from mupjax.task import Task, check_batches
 
 
 def check_training(
-    task: Task, learning_rate: Any, num_steps: int, batches: Any, momentum: float, weight_decay: float
+    task: Task, learning_rate: Any, steps: int, batches: Any, momentum: float, weight_decay: float
 ) -> None:
     """Raise ValueError for numbers of steps, rates, momenta, decays or batches out of range; tracers pass."""
-    if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 1:
-        raise ValueError(f"Expected `num_steps` to be a positive int, got num_steps={num_steps!r}.")
-    check_batches(batches, num_steps, task.num_train)
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"Expected `steps` to be a positive int, got steps={steps!r}.")
+    check_batches(batches, steps, task.num_train)
     if not callable(learning_rate) and not isinstance(learning_rate, Tracer) and not 0 <= learning_rate < math.inf:
         raise ValueError(f"Expected `learning_rate` to be finite and >= 0, got learning_rate={learning_rate!r}.")
     for name, value in (("momentum", momentum), ("weight_decay", weight_decay)):

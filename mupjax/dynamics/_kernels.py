@@ -19,9 +19,9 @@ from jaxtyping import Array, Float
 
 from mupjax import activations, devices
 from mupjax.activations import QUADRATURE_DEGREE, Activation
-from mupjax.classification import classify
 from mupjax.dynamics._neural_tangents import load
 from mupjax.parametrization import Parametrization, Role
+from mupjax.parametrization.classification import classify
 
 ERROR_SAMPLE = 16
 _TOLERANCE = 1e-9

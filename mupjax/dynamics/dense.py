@@ -18,16 +18,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jaxtyping import Array, Float
 
 from mupjax import activations, devices, optim
 from mupjax.activations import Activation
 from mupjax.dynamics._arguments import check_first_rate, check_training, first_step_factors, warn_of_regime
+from mupjax.dynamics.gram import gram
 from mupjax.dynamics.recording import Stops, empty, keep, plan_stops, when
-from mupjax.gram import gram
 from mupjax.network import MLP, Features, hidden_widths, scaling_tree
 from mupjax.parametrization import Parametrization
-from mupjax.task import Loss, Task
+from mupjax.task import Task, loss_per_sample
 from mupjax.trajectory import Trajectory, TrajectorySpec
 
 
@@ -70,13 +69,6 @@ class Observer(NamedTuple):
     every: int = 1
 
 
-def loss_per_sample(loss: Loss, f: Float[Array, "N C"], y: Any) -> Float[Array, " N"]:
-    r"""Return :math:`\tfrac12 \|f - y\|^2` for mse, the softmax cross-entropy of integer labels otherwise."""
-    if loss == "mse":
-        return 0.5 * jnp.sum((f - y) ** 2, axis=-1)
-    return optax.softmax_cross_entropy_with_integer_labels(f, y)
-
-
 def train(
     task: Task,
     parametrization: Parametrization,
@@ -85,7 +77,7 @@ def train(
     depth: int,
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
     learning_rate: Any,
-    num_steps: int,
+    steps: int,
     key: jax.Array,
     batches: Any = None,
     momentum: float = 0.0,
@@ -107,7 +99,7 @@ def train(
       depth: number of hidden layers L.
       activation: a name, an Activation or an elementwise function.
       learning_rate: the base rate eta: a number, an Optax schedule, or a tracer.
-      num_steps: number of updates T.
+      steps: number of updates T.
       key: random key of the initial weights; the same for all parametrizations gives the same Gaussians.
       batches: [T, B] indices into the training set (`batch_order`), or None for the full batch.
       momentum, nesterov, weight_decay: of `mupjax.sgd` (decoupled decay).
@@ -134,13 +126,13 @@ def train(
       >>> import jax, numpy as np
       >>> from mupjax.parametrization import mup
       >>> task = Task(np.eye(4), np.ones((4, 1)))
-      >>> run = train(task, mup(), width=16, depth=2, learning_rate=0.5, num_steps=3, key=jax.random.key(0))
+      >>> run = train(task, mup(), width=16, depth=2, learning_rate=0.5, steps=3, key=jax.random.key(0))
       >>> run.train_loss.shape, run.h_gram.shape
       ((4,), (2, 2, 4, 4))
     """
     spec = TrajectorySpec() if spec is None else spec
     widths = hidden_widths(width, depth, parametrization)
-    check_training(task, learning_rate, num_steps, batches, momentum, weight_decay)
+    check_training(task, learning_rate, steps, batches, momentum, weight_decay)
     warn_of_regime(parametrization, depth, activation)
     check_first_rate(parametrization, learning_rate)
     if linearize and parametrization.b_later is not None:
@@ -168,7 +160,7 @@ def train(
         first_step_factors(initial_rates, learning_rate, depth, task.x_train.dtype),
         model=model,
         schedule=schedule,
-        num_steps=num_steps,
+        steps=steps,
         momentum=momentum,
         nesterov=nesterov,
         weight_decay=weight_decay,
@@ -185,7 +177,7 @@ def estimate_bytes(
     *,
     width: int | tuple[int, ...],
     depth: int,
-    num_steps: int,
+    steps: int,
     batch_size: int | None = None,
     spec: TrajectorySpec | None = None,
 ) -> Bytes:
@@ -201,11 +193,11 @@ def estimate_bytes(
     parameters = sum(fan_in * fan_out for fan_in, fan_out in pairwise(sizes))
     batch = task.num_train if batch_size is None else batch_size
     activations_held = batch * sum(sizes) + 2 * task.num_inputs * max(sizes)  # an evaluation keeps two layers at a time
-    grams, snapshots = len(spec.resolve_gram_inputs(task)), len({0, *spec.resolve_gram_steps(num_steps)})
+    grams, snapshots = len(spec.resolve_gram_inputs(task)), len({0, *spec.resolve_gram_steps(steps)})
     features = snapshots * grams * sum(widths) * len(spec.grams)
     kept = spec.resolve_eval_inputs(task)
     predictions = (task.num_inputs if kept is None else len(kept)) * task.out_dim
-    result = len(spec.resolve_steps(num_steps)) * (2 + predictions) * item
+    result = len(spec.resolve_steps(steps)) * (2 + predictions) * item
     result += 2 * len(spec.grams) * snapshots * depth * grams**2 * 8
     contraction = 2 * snapshots * grams * max(widths) * 8 if spec.grams else 0  # a layer at a time, in float64
     return Bytes(working=(4 * parameters + activations_held + features) * item + contraction, result=result)
@@ -214,7 +206,7 @@ def estimate_bytes(
 _STATIC = (
     "model",
     "schedule",
-    "num_steps",
+    "steps",
     "momentum",
     "nesterov",
     "weight_decay",
@@ -242,7 +234,7 @@ def _train(
     *,
     model: MLP,
     schedule: Callable[[Any], Any] | None,
-    num_steps: int,
+    steps: int,
     momentum: float,
     nesterov: bool,
     weight_decay: float,
@@ -266,7 +258,7 @@ def _train(
             partial(_apply, model),
             optimizer(scaling, rate if schedule is None else schedule),
             batches,
-            num_steps=num_steps,
+            steps=steps,
             centred=centred,
             linearize=linearize,
             spec=spec,
@@ -285,7 +277,7 @@ def loop(
     transform: optax.GradientTransformation,
     batches: Any,
     *,
-    num_steps: int,
+    steps: int,
     centred: bool,
     spec: TrajectorySpec,
     linearize: bool = False,
@@ -301,7 +293,7 @@ def loop(
       transform: the finished optimizer, rates included; its update is given `value_fn=`, the step's loss as a function
         of the parameters, where it takes more arguments.
       batches: [T, B] or None.
-      num_steps, centred, spec, linearize, observers: as in `train`.
+      steps, centred, spec, linearize, observers: as in `train`.
       widths: [L] by which Grams are divided where layers are padded; by default the features' own.
     """
 
@@ -319,7 +311,7 @@ def loop(
     def batch_at(step: Any) -> Batch:
         if batches is None:
             return Batch(task.x_train, task.y_train, jnp.arange(task.num_train))
-        index = batches[jnp.minimum(step, num_steps - 1)]
+        index = batches[jnp.minimum(step, steps - 1)]
         return Batch(task.x_train[index], task.y_train[index], index)
 
     def batch_loss(params: Any, batch: Batch) -> jax.Array:
@@ -335,11 +327,11 @@ def loop(
             seen = updates, jax.tree.map(lambda old, new: jnp.where(step == 0, new, old), seen[1], params)
         return params, opt_state, seen
 
-    steps, gram_steps = spec.resolve_steps(num_steps), spec.resolve_gram_steps(num_steps)
+    recorded, gram_steps = spec.resolve_steps(steps), spec.resolve_gram_steps(steps)
     gram_inputs = np.array(spec.resolve_gram_inputs(task))
     eval_inputs = spec.resolve_eval_inputs(task)
-    wanted: dict[str, Any] = {"evaluate": steps, "grams": sorted({0, *gram_steps}) if gram_steps else ()}
-    wanted |= {f"observe {name}": range(0, num_steps + 1, observer.every) for name, observer in observers}
+    wanted: dict[str, Any] = {"evaluate": recorded, "grams": sorted({0, *gram_steps}) if gram_steps else ()}
+    wanted |= {f"observe {name}": range(0, steps + 1, observer.every) for name, observer in observers}
     stops = plan_stops(wanted)
 
     def evaluate(params: Any) -> tuple[Any, Any, jax.Array]:
@@ -379,7 +371,7 @@ def loop(
     (_, kept), evaluated = lax.scan(visit, (training, kept), stops)
     train_loss, test_loss, predictions = jax.tree.map(lambda leaf: leaf[stops.slots["evaluate"] >= 0], evaluated)
     return Trajectory(
-        step=jnp.array(steps, jnp.int32),
+        step=jnp.array(recorded, jnp.int32),
         train_loss=train_loss,
         test_loss=test_loss,
         predictions=predictions,

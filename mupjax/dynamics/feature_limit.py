@@ -21,9 +21,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mupjax import activations, devices, quasi
+from mupjax import activations, devices
 from mupjax.activations import Activation
 from mupjax.dynamics import matrix_free
+from mupjax.dynamics import sobol as sobol_points
 from mupjax.dynamics._arguments import (
     check_first_rate,
     check_memory,
@@ -31,11 +32,11 @@ from mupjax.dynamics._arguments import (
     first_step_factors,
     refuse_optimizer,
 )
-from mupjax.dynamics._program import BACKWARD_FIELDS
-from mupjax.dynamics._scalings import check_known, check_limit, limit_scalings, scalings_of
+from mupjax.dynamics.implicit.program import BACKWARD_FIELDS
+from mupjax.dynamics.implicit.scalings import check_known, check_limit, limit_scalings, scalings_of
+from mupjax.dynamics.runs import map_runs
 from mupjax.network import hidden_widths
 from mupjax.parametrization import Parametrization
-from mupjax.runs import map_runs
 from mupjax.task import Task
 from mupjax.trajectory import Trajectory, TrajectorySpec
 
@@ -68,7 +69,7 @@ def train(
     depth: int,
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
     learning_rate: Any,
-    num_steps: int,
+    steps: int,
     key: jax.Array,
     num_particles: int | None = None,
     num_runs: int | None = None,
@@ -89,7 +90,7 @@ def train(
     r"""Train the infinitely wide network of a parametrization that learns features, and return its trajectory.
 
     Args:
-      task, parametrization, depth, activation, learning_rate, num_steps, batches, momentum, nesterov, weight_decay,
+      task, parametrization, depth, activation, learning_rate, steps, batches, momentum, nesterov, weight_decay,
         initial_rates: as in `dense.train`.
       centred: train f - f_0; of no effect where f_0 is 0, as it is but for weights of non-zero mean.
       key: random key of the scrambles.
@@ -118,7 +119,7 @@ def train(
       >>> import jax, numpy as np
       >>> from mupjax.parametrization import mup
       >>> task = Task(np.eye(4), np.ones((4, 1)))
-      >>> settings = {"depth": 2, "learning_rate": 0.5, "num_steps": 3, "key": jax.random.key(0)}
+      >>> settings = {"depth": 2, "learning_rate": 0.5, "steps": 3, "key": jax.random.key(0)}
       >>> run = train(task, mup(), num_particles=256, num_runs=4, **settings)
       >>> bool(run.train_loss[0] == 0.5), run.stderr.predictions.shape
       (True, (4, 4, 1))
@@ -160,7 +161,7 @@ def _runs(
     depth: int,
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
     learning_rate: Any,
-    num_steps: int,
+    steps: int,
     key: jax.Array,
     num_particles: int | None = None,
     num_runs: int,
@@ -178,7 +179,7 @@ def _runs(
     """A given number of runs in one compiled program."""
     spec = TrajectorySpec() if spec is None else spec
     activation = activations.get(activation)
-    check_training(task, learning_rate, num_steps, batches, momentum, weight_decay)
+    check_training(task, learning_rate, steps, batches, momentum, weight_decay)
     matrix_free.check_space_time(spec, task, batches)
     particles = _positive("num_particles", DEFAULT_PARTICLES if num_particles is None else num_particles)
     runs = _positive("num_runs", num_runs)
@@ -191,7 +192,7 @@ def _runs(
     else:
         scalings = scalings_of(parametrization, task, widths)
     need = estimate_bytes(
-        task, depth=depth, num_steps=num_steps, num_particles=particles, num_runs=runs, batches=batches, spec=spec,
+        task, depth=depth, steps=steps, num_particles=particles, num_runs=runs, batches=batches, spec=spec,
         max_directions=max_directions,
     )  # fmt: skip
     advice = "take fewer particles, steps or samples, or a lower max_directions"
@@ -202,8 +203,8 @@ def _runs(
         ("centred", centred or not any(parametrization.mean)),  # f_0 is 0, but for weights of non-zero mean
         ("momentum", momentum),
         ("nesterov", nesterov),
-        ("num_steps", num_steps),
-        ("room", matrix_free.room_for(task, widths, num_steps, batches, max_directions)),
+        ("steps", steps),
+        ("room", matrix_free.room_for(task, widths, steps, batches, max_directions)),
         ("scalings", scalings),
         ("source", sobol),
         ("spec", spec),
@@ -238,7 +239,7 @@ def estimate_bytes(
     task: Task,
     *,
     depth: int,
-    num_steps: int,
+    steps: int,
     num_particles: int = DEFAULT_PARTICLES,
     num_runs: int = 1,
     batches: Any = None,
@@ -250,7 +251,7 @@ def estimate_bytes(
         task,
         width=num_particles,
         depth=depth,
-        num_steps=num_steps,
+        steps=steps,
         batches=batches,
         spec=spec,
         max_directions=max_directions,
@@ -260,12 +261,12 @@ def estimate_bytes(
 
 def sobol(key: jax.Array, width: int, rows: int) -> Callable[[jax.Array, Any, int], jax.Array]:
     """A space's Gaussians: row k is dimension k of one scrambled Sobol sequence, so that rows are balanced jointly."""
-    directions = quasi.scrambled_directions(jax.random.fold_in(key, 0), rows, width)
+    directions = sobol_points.scrambled_directions(jax.random.fold_in(key, 0), rows, width)
     shifts = jax.random.bits(jax.random.fold_in(key, 1), (rows,), jnp.uint32)
 
     def draw(tag: jax.Array, before: Any, count: int) -> jax.Array:
         chosen = (jax.lax.dynamic_slice_in_dim(array, before, count) for array in (directions, shifts))
-        return quasi.normal_rows(*chosen, num_points=width)
+        return sobol_points.normal_rows(*chosen, num_points=width)
 
     return draw
 

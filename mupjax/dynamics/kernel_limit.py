@@ -55,11 +55,11 @@ def train(
     depth: int,
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
     learning_rate: Any,
-    num_steps: int,
+    steps: int,
     centred: bool = False,
     key: jax.Array | None = None,
     num_draws: int = 256,
-    batches: Int[Array, "num_steps B"] | Int[np.ndarray, "num_steps B"] | None = None,
+    batches: Int[Array, "steps B"] | Int[np.ndarray, "steps B"] | None = None,
     momentum: float = 0.0,
     nesterov: bool = False,
     spec: TrajectorySpec | None = None,
@@ -77,7 +77,7 @@ def train(
       depth: number of hidden layers L.
       activation: a name, an Activation or an elementwise function.
       learning_rate: the base rate eta: a number or an Optax schedule.
-      num_steps: number of updates T.
+      steps: number of updates T.
       centred: train and report f - f_0.
       key: random key of the draws of f_0, needed for cross_entropy that is not centred.
       num_draws: how many draws, at least 2.
@@ -99,12 +99,12 @@ def train(
       >>> import numpy as np
       >>> from mupjax.parametrization import ntp
       >>> task = Task(np.eye(2), np.ones((2, 1)))
-      >>> run = train(task, ntp(), depth=1, activation="linear", learning_rate=1.0, num_steps=2, centred=True)
+      >>> run = train(task, ntp(), depth=1, activation="linear", learning_rate=1.0, steps=2, centred=True)
       >>> run.train_loss
       array([0.5    , 0.125  , 0.03125])
     """
     spec = TrajectorySpec() if spec is None else spec
-    rates, batches = _check(task, learning_rate, num_steps, batches, momentum)
+    rates, batches = _check(task, learning_rate, steps, batches, momentum)
     if spec.space_time:
         raise ValueError("Expected `space_time` to be empty: dynamics.matrix_free and feature_limit record it.")
     draws = task.loss == "cross_entropy" and not centred
@@ -112,7 +112,7 @@ def train(
         raise ValueError("Expected `key` for draws of f_0, got key=None. Or train with centred=True.")
     if draws and num_draws < 2:
         raise ValueError(f"Expected `num_draws` to be at least 2, got num_draws={num_draws!r}.")
-    recorded, gram_steps = set(spec.resolve_steps(num_steps)), spec.resolve_gram_steps(num_steps)
+    recorded, gram_steps = set(spec.resolve_steps(steps)), spec.resolve_gram_steps(steps)
     eval_inputs = spec.resolve_eval_inputs(task)
     gram_inputs = np.array(spec.resolve_gram_inputs(task))
 
@@ -144,14 +144,14 @@ def estimate_bytes(
     task: Task,
     *,
     depth: int,
-    num_steps: int,
+    steps: int,
     centred: bool = False,
     num_draws: int = 256,
     spec: TrajectorySpec | None = None,
 ) -> int:
     """Estimate the memory of `train` before it starts: kernels, quadrature, covariances or draws, the Trajectory."""
     spec = TrajectorySpec() if spec is None else spec
-    inputs, records = task.num_inputs, len(spec.resolve_steps(num_steps))
+    inputs, records = task.num_inputs, len(spec.resolve_steps(steps))
     with devices.with_float64():
         at_once = devices.traits().quadrature
     held = (4 * depth + 6) * inputs**2 + 4 * min(at_once, (inputs * QUADRATURE_DEGREE) ** 2)
@@ -159,7 +159,7 @@ def estimate_bytes(
         held += (records + 4) * inputs**2
     if not centred and task.loss == "cross_entropy":
         held += 6 * num_draws * inputs * task.out_dim
-    grams = 4 * len(spec.resolve_gram_steps(num_steps)) * depth * len(spec.resolve_gram_inputs(task)) ** 2
+    grams = 4 * len(spec.resolve_gram_steps(steps)) * depth * len(spec.resolve_gram_inputs(task)) ** 2
     return 8 * (held + grams + records * inputs * task.out_dim)
 
 
@@ -269,24 +269,24 @@ def _draw(key: Any, num_draws: int, outputs: int, spread: np.ndarray) -> np.ndar
 
 
 def _check(
-    task: Task, learning_rate: Any, num_steps: int, batches: Any, momentum: float
+    task: Task, learning_rate: Any, steps: int, batches: Any, momentum: float
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Learning rates [T] and batches [T, B]; ValueError where they or other arguments are out of range."""
-    if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 1:
-        raise ValueError(f"Expected `num_steps` to be a positive int, got num_steps={num_steps!r}.")
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"Expected `steps` to be a positive int, got steps={steps!r}.")
     if not 0 <= momentum < 1:
         raise ValueError(f"Expected `momentum` to be in [0, 1), got momentum={momentum!r}.")
     with jax.enable_x64(True):
-        steps = jnp.arange(num_steps, dtype=jnp.int32)
-        rates = np.asarray(jax.vmap(learning_rate)(steps) if callable(learning_rate) else learning_rate, np.float64)
+        each = jnp.arange(steps, dtype=jnp.int32)
+        rates = np.asarray(jax.vmap(learning_rate)(each) if callable(learning_rate) else learning_rate, np.float64)
     if (
-        rates.shape != ((num_steps,) if callable(learning_rate) else ())
+        rates.shape != ((steps,) if callable(learning_rate) else ())
         or not np.all(np.isfinite(rates))
         or np.any(rates < 0)
     ):
         raise ValueError(f"Expected `learning_rate` to be finite and >= 0, got learning_rate={learning_rate!r}.")
-    rates = np.broadcast_to(rates, num_steps)
+    rates = np.broadcast_to(rates, steps)
     if batches is None:
         return rates, None
-    check_batches(batches, num_steps, task.num_train)
+    check_batches(batches, steps, task.num_train)
     return rates, np.asarray(batches)

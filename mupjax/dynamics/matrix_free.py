@@ -23,7 +23,6 @@ import numpy as np
 
 from mupjax import activations
 from mupjax.activations import Activation
-from mupjax.dynamics import _program
 from mupjax.dynamics._arguments import (
     check_first_rate,
     check_memory,
@@ -32,12 +31,13 @@ from mupjax.dynamics._arguments import (
     refuse_optimizer,
     warn_of_regime,
 )
-from mupjax.dynamics._program import Design
-from mupjax.dynamics._program import Info as Info
-from mupjax.dynamics._rows import capacity
-from mupjax.dynamics._scalings import Scalings, scalings_of
-from mupjax.dynamics._unformed import Shape
 from mupjax.dynamics.dense import Bytes
+from mupjax.dynamics.implicit import program
+from mupjax.dynamics.implicit.passes import Shape
+from mupjax.dynamics.implicit.program import Design
+from mupjax.dynamics.implicit.program import Info as Info
+from mupjax.dynamics.implicit.rows import capacity
+from mupjax.dynamics.implicit.scalings import Scalings, scalings_of
 from mupjax.network import hidden_widths
 from mupjax.parametrization import Parametrization
 from mupjax.task import Task
@@ -52,7 +52,7 @@ def train(
     depth: int,
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
     learning_rate: Any,
-    num_steps: int,
+    steps: int,
     key: jax.Array,
     batches: Any = None,
     momentum: float = 0.0,
@@ -72,7 +72,7 @@ def train(
     at each recorded step and jointly with step 0, not between two later steps.
 
     Args:
-      task, parametrization, width, depth, activation, learning_rate, num_steps, key, batches, momentum, nesterov,
+      task, parametrization, width, depth, activation, learning_rate, steps, key, batches, momentum, nesterov,
         weight_decay, initial_rates, centred: as in `dense.train`; any parametrization, layers of unequal width too.
       spec: what to record; `space_time` needs full batches and Gram inputs from the training set.
       max_directions: how many directions each hidden matrix may be asked from each side; by default as many as the
@@ -91,20 +91,20 @@ def train(
       >>> import jax, numpy as np
       >>> from mupjax.parametrization import mup
       >>> task = Task(np.eye(4), np.ones((4, 1)))
-      >>> run = train(task, mup(), width=100_000, depth=2, learning_rate=0.5, num_steps=3, key=jax.random.key(0))
+      >>> run = train(task, mup(), width=100_000, depth=2, learning_rate=0.5, steps=3, key=jax.random.key(0))
       >>> run.train_loss.shape, run.info.directions.tolist()
       ((4,), [[16], [12]])
     """
     spec = TrajectorySpec() if spec is None else spec
     widths = hidden_widths(width, depth, parametrization)
     refuse_optimizer(optimizer)
-    check_training(task, learning_rate, num_steps, batches, momentum, weight_decay)
+    check_training(task, learning_rate, steps, batches, momentum, weight_decay)
     check_space_time(spec, task, batches)
     warn_of_regime(parametrization, depth, activation)
     check_first_rate(parametrization, learning_rate)
-    room = room_for(task, widths, num_steps, batches, max_directions)
+    room = room_for(task, widths, steps, batches, max_directions)
     bytes_ = estimate_bytes(
-        task, width=widths, depth=depth, num_steps=num_steps, batches=batches, spec=spec, max_directions=max_directions
+        task, width=widths, depth=depth, steps=steps, batches=batches, spec=spec, max_directions=max_directions
     )
     advice = "take fewer steps, samples or units, or a lower max_directions"
     check_memory(bytes_.working + bytes_.result, memory_gb, f"{room} directions at width {max(widths)}", advice)
@@ -118,7 +118,7 @@ def train(
         scalings=scalings_of(parametrization, task, widths),
         widths=widths,
         room=room,
-        num_steps=num_steps,
+        steps=steps,
         momentum=momentum,
         nesterov=nesterov,
         weight_decay=weight_decay,
@@ -150,7 +150,7 @@ def train_unchecked(
     return _jitted(task, key, rate, None if batches is None else jnp.asarray(batches), factors, design=design)
 
 
-_jitted = partial(jax.jit, static_argnames="design")(_program.run)
+_jitted = partial(jax.jit, static_argnames="design")(program.run)
 
 
 def gaussians(key: jax.Array, width: int, rows: int) -> Callable[[jax.Array, Any, int], jax.Array]:
@@ -158,12 +158,12 @@ def gaussians(key: jax.Array, width: int, rows: int) -> Callable[[jax.Array, Any
     return lambda tag, before, rows: jax.random.normal(jax.random.fold_in(key, tag), (rows, width))
 
 
-def room_for(task: Task, widths: tuple[int, ...], num_steps: int, batches: Any, max_directions: int | None) -> int:
+def room_for(task: Task, widths: tuple[int, ...], steps: int, batches: Any, max_directions: int | None) -> int:
     """Return how many directions a matrix may be asked from each side."""
     if max_directions is not None and not (isinstance(max_directions, int) and max_directions >= 1):
         raise ValueError(f"Expected `max_directions` to be a positive int, got max_directions={max_directions!r}.")
     per_step = task.num_train if batches is None else np.shape(batches)[1]
-    asked = task.num_inputs + num_steps * per_step
+    asked = task.num_inputs + steps * per_step
     return min(asked, max(widths), asked if max_directions is None else max_directions)
 
 
@@ -181,7 +181,7 @@ def estimate_bytes(
     *,
     width: int | tuple[int, ...],
     depth: int,
-    num_steps: int,
+    steps: int,
     batches: Any = None,
     spec: TrajectorySpec | None = None,
     max_directions: int | None = None,
@@ -190,15 +190,15 @@ def estimate_bytes(
     spec = TrajectorySpec() if spec is None else spec
     widths, item = hidden_widths(width, depth), task.x_train.dtype.itemsize
     at_once = task.num_inputs if batches is None else max(task.num_inputs, np.shape(batches)[1])
-    rows = capacity(room_for(task, widths, num_steps, batches, max_directions) + at_once)
+    rows = capacity(room_for(task, widths, steps, batches, max_directions) + at_once)
     stored = sum(2 * rows * (before + after) for before, after in pairwise(widths))
     small = 8 * rows**2 * (depth - 1)  # alongs, moved weights, their gradients, updates and momentum
     explicit = 4 * (min(task.num_inputs, task.input_dim) * widths[0] + task.out_dim * widths[-1])
-    grams = len({0, *spec.resolve_gram_steps(num_steps)}), len(spec.resolve_gram_inputs(task))
+    grams = len({0, *spec.resolve_gram_steps(steps)}), len(spec.resolve_gram_inputs(task))
     fields = 2 + len(spec.space_time)
     features = fields * grams[0] * grams[1] * sum(widths) if spec.grams or spec.space_time else 0
     passes = task.num_inputs * (4 * sum(widths) + 8 * max(widths))
     contraction = 8 * 2 * grams[0] * grams[1] * max(widths) * (1 if spec.grams or spec.space_time else 0)
-    result = len(spec.resolve_steps(num_steps)) * (2 + task.num_inputs * task.out_dim) * item
+    result = len(spec.resolve_steps(steps)) * (2 + task.num_inputs * task.out_dim) * item
     result += 8 * depth * grams[1] ** 2 * (2 * len(spec.grams) * grams[0] + len(spec.space_time) * grams[0] ** 2)
     return Bytes(working=(stored + small + explicit + features + passes) * item + contraction, result=result)

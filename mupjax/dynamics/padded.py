@@ -66,7 +66,7 @@ class Family(NamedTuple):
     widths: tuple[int, ...]
     activation: Activation
     optimizer: optim.Optimizer
-    num_steps: int
+    steps: int
     centred: bool
     spec: TrajectorySpec
     padded: bool
@@ -143,7 +143,7 @@ def train(
             partial(_features, one, family),
             family.optimizer(scaling, rate),
             batches,
-            num_steps=family.num_steps,
+            steps=family.steps,
             centred=family.centred,
             spec=family.spec,
             widths=tuple(one.widths) if family.padded else None,

@@ -22,7 +22,7 @@ from mupjax.plots.style import (
     width_line,
     width_ticks,
 )
-from mupjax.seeds import (
+from mupjax.statistics.seeds import (
     OverSeeds,
     check_features,
     finite_seeds,

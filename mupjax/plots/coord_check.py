@@ -18,7 +18,7 @@ from mupjax.plots.style import (
     width_ticks,
 )
 from mupjax.results import width_label
-from mupjax.seeds import over_seeds
+from mupjax.statistics.seeds import over_seeds
 
 EARLIER = "earlier steps"
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mupjax.covariance import CovariancePreservation, pairs, summarize
 from mupjax.plots.style import COLOURS, LINES, new_figure, plain_text, positive
+from mupjax.theorems.covariance import CovariancePreservation, pairs, summarize
 
 STDERR = "standard error of the mean difference"
 _SIDES = (("forward", COLOURS[0], "o", 30), ("backward", COLOURS[1], "s", 14))  # colour, mark, area of a mark
@@ -22,7 +22,7 @@ def covariance_preservation(cases: dict[str, CovariancePreservation], *, figure:
     error, about as large as a difference by chance alone. Every second matrix has hollow marks.
 
     Args:
-      cases: by name, widths ascending and the limit last, what `mupjax.covariance.covariance_preservation` returns.
+      cases: by name, widths ascending and the limit last: results of `theorems.covariance.covariance_preservation`.
       figure: where to draw; by default a new one.
 
     Returns:

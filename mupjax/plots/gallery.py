@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mupjax.covariance_study import cases
-from mupjax.files import write_whole
+from mupjax._files import write_whole
 from mupjax.plots.catapults import catapults_figure
 from mupjax.plots.comparison import gram_heatmaps, loss_curves, metric_figure
 from mupjax.plots.coord_check import coordinate_check
@@ -22,7 +21,8 @@ from mupjax.plots.three_lines import three_lines
 from mupjax.plots.training import batch_losses, contributions_figure, functions_figure, ranks_figure
 from mupjax.plots.transfer import transfer
 from mupjax.plots.width_study import distance_from_limit
-from mupjax.seeds import METRICS
+from mupjax.statistics.seeds import METRICS
+from mupjax.studies.covariance import cases
 
 DPI = 150
 

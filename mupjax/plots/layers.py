@@ -6,7 +6,7 @@ from typing import Any
 
 from mupjax.plots.comparison import against_width
 from mupjax.plots.style import new_figure
-from mupjax.seeds import variable_name
+from mupjax.statistics.seeds import variable_name
 
 
 def layers_figure(dataset: Any, metric: str, *, figure: Any = None) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mupjax.seeds import OverSeeds
+from mupjax.statistics.seeds import OverSeeds
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9")  # Okabe and Ito: safe for colour-blind
 MARKERS = ("o", "s", "^", "D", "v", "P")

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from mupjax.outcomes import Outcomes, outcomes
 from mupjax.plots.style import (
     axis_label,
     finite_widths,
@@ -19,7 +18,8 @@ from mupjax.plots.style import (
     width_labels,
     width_line,
 )
-from mupjax.seeds import OverSeeds
+from mupjax.statistics.outcomes import Outcomes, outcomes
+from mupjax.statistics.seeds import OverSeeds
 
 BEST, DIVERGED = "best rate", "a seed diverged"
 _STAR = {"marker": "*", "markersize": 10, "markeredgecolor": "black", "linestyle": "none", "zorder": 4}

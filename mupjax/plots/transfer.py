@@ -16,7 +16,7 @@ from mupjax.plots.style import (
     positive,
     width_ticks,
 )
-from mupjax.seeds import over_seeds
+from mupjax.statistics.seeds import over_seeds
 
 
 def transfer(dataset: Any, optimum: Any = None, *, ax: Any = None) -> Any:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mupjax.catapults import detect_catapults
 from mupjax.report.tables import number
+from mupjax.statistics.catapults import detect_catapults
 
 
 def format_catapults(dataset: Any) -> tuple[list[str], list[list[str]]]:

@@ -14,7 +14,7 @@ from mupjax.report.catapult_tables import format_catapults
 from mupjax.report.sweep_tables import format_coord_check, format_sweep, format_verdicts
 from mupjax.report.tables import format_covariance, format_table, number
 from mupjax.report.training_tables import format_training
-from mupjax.verdicts import Verdict
+from mupjax.statistics import Verdict
 
 
 class Table(NamedTuple):

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from mupjax import plots
-from mupjax.files import write_whole
+from mupjax._files import write_whole
 from mupjax.report.captions import FIGURES
 from mupjax.report.contents import Table, content, verdict_table
 from mupjax.report.settings import settings
-from mupjax.verdicts import Verdict
+from mupjax.statistics import Verdict
 
 REPORT = "report.html"
 _WORDS = {"note", "layer", "claim", "bound", "verdict"}  # columns of words, which wrap

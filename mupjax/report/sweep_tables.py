@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from mupjax.outcomes import LOSSES, Outcomes, outcomes
 from mupjax.report.tables import Estimate, number
-from mupjax.verdicts import Slope, Verdict, fit_slope
+from mupjax.statistics import Slope, Verdict, fit_slope
+from mupjax.statistics.outcomes import LOSSES, Outcomes, outcomes
 
 
 def format_sweep(dataset: Any) -> tuple[list[str], list[list[str]]]:

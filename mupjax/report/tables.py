@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mupjax import seeds
-from mupjax.covariance import summarize
-from mupjax.covariance_study import cases
+from mupjax.statistics import seeds
+from mupjax.studies.covariance import cases
+from mupjax.theorems.covariance import summarize
 
 _COLUMNS = {
     "train_loss": "train loss",

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from mupjax.catapults import detect_catapults
 from mupjax.reproduce.edge_reading import by_depth, by_width, deep_changes, first_changes
 from mupjax.reproduce.parts import MAIN
-from mupjax.verdicts import Verdict, fit_slope, settle
+from mupjax.statistics import Verdict, fit_slope, settle
+from mupjax.statistics.catapults import detect_catapults
 
 WINDOW, BELOW = (2.5, 3.0, 3.5), (1.0, 1.5)
 JUDGED = ("linear", "tanh")

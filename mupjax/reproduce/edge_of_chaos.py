@@ -17,7 +17,7 @@ from mupjax.activations import gain
 from mupjax.parametrization import Parametrization, PerRole, mup, nup, sp
 from mupjax.reproduce.edge_claims import judge
 from mupjax.reproduce.parts import MAIN, Part, run_parts
-from mupjax.verdicts import Verdict
+from mupjax.statistics import Verdict
 
 GAIN = gain(0.5, 0.5)  # of a ReLU
 FACTORS = (1.0, 1.5, 2.5, 3.0, 3.5, 4.5)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mupjax.activations import check_good
 from mupjax.reproduce.parts import Part
+from mupjax.statistics import Verdict, settle
 from mupjax.task import Task
-from mupjax.verdicts import Verdict, settle
 
 BROKEN = ("duplicated", "opposite")  # changes of the inputs that break Assumption 4.1
 

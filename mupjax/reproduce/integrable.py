@@ -19,7 +19,7 @@ from typing import Any
 from mupjax.parametrization import Parametrization, PerRole, get
 from mupjax.reproduce.integrable_claims import judge
 from mupjax.reproduce.parts import MAIN, Part, run_parts
-from mupjax.verdicts import Verdict
+from mupjax.statistics import Verdict
 
 DATASETS = ("mnist", "cifar10")
 ACTIVATIONS = ("relu", "gelu", "elu", "tanh")

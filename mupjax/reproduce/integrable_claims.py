@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from mupjax.reproduce.parts import MAIN
-from mupjax.verdicts import Verdict, fit_slope
-from mupjax.verdicts import settle as settle_plain
+from mupjax.statistics import Verdict, fit_slope
+from mupjax.statistics import settle as settle_plain
 
 SIGMAS = 3.0
 TRIALS = 5  # of every published mean

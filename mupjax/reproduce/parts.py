@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mupjax import datasets, store
-from mupjax.catapult_study import catapult_study
-from mupjax.compare import compare
-from mupjax.covariance_study import covariance_study
-from mupjax.results import arguments_json
+from mupjax import datasets
+from mupjax.results import arguments_json, store
+from mupjax.studies.catapults import catapult_study
+from mupjax.studies.comparison import compare
+from mupjax.studies.covariance import covariance_study
+from mupjax.studies.training import training_study
 from mupjax.task import Task
-from mupjax.training_study import training_study
 
 MAIN = "main"  # the part whose results lie in the study's own folder
 WIDE = "wide"  # the same for few steps, at widths that main cannot reach

@@ -12,23 +12,13 @@ from typing import Any
 import numpy as np
 
 from mupjax import metrics
-from mupjax.covariance import summarize
-from mupjax.covariance_study import cases
 from mupjax.reproduce.parts import MAIN, WIDE
 from mupjax.reproduce.reading import across_widths, finite, infinite, limit_runs, run_of, task_without_inputs
 from mupjax.reproduce.width_limit import LEAST_FACTOR, convergence, widest_network
-from mupjax.verdicts import (
-    CONTRADICTED,
-    NOT_SHOWN,
-    REPRODUCED,
-    Slope,
-    Verdict,
-    corollary_4_6,
-    feature_floor,
-    fit_slope,
-    settle,
-)
-from mupjax.verdicts.theorems import ERROR
+from mupjax.statistics import CONTRADICTED, NOT_SHOWN, REPRODUCED, Slope, Verdict, fit_slope, settle
+from mupjax.studies.covariance import cases
+from mupjax.theorems.covariance import summarize
+from mupjax.theorems.global_convergence import ERROR, corollary_4_6, feature_floor
 
 SIGMAS = 5.0
 # How far a fitted power's interval may reach from theory's. The sampling factor is a bound and no law, and leaves

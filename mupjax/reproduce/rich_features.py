@@ -16,7 +16,7 @@ from typing import Any
 from mupjax.reproduce.hypotheses import hypotheses
 from mupjax.reproduce.parts import MAIN, WIDE, Part, run_parts, task_of
 from mupjax.reproduce.rich_claims import judge
-from mupjax.verdicts import Verdict
+from mupjax.statistics import Verdict
 
 WIDE_STEP = 6  # what width 10^6 can be trained for: every step asks every hidden matrix in 32 new directions
 _DATA = {"classes": (0, 1), "train_size": 32, "test_size": None}

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mupjax.reproduce.reading import finite, infinite
-from mupjax.verdicts import NOT_SHOWN, Verdict, settle
+from mupjax.statistics import NOT_SHOWN, Verdict, settle
 
 FEWEST = 5  # widths that a fit rests on
 LEAST_FACTOR = 0.25  # widths whose sampling factor is smaller have no part in a fit

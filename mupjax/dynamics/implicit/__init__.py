@@ -1,0 +1,1 @@
+"""Training without forming hidden matrices: shared by exact finite widths and the feature-learning limit."""

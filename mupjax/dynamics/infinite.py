@@ -1,0 +1,64 @@
+"""Train at infinite width, in the limit that a parametrization has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import signature
+from typing import Any
+
+import jax
+
+from mupjax import activations
+from mupjax.activations import Activation
+from mupjax.dynamics import feature_limit, kernel_limit
+from mupjax.parametrization import Parametrization
+from mupjax.parametrization.classification import classify
+from mupjax.task import Task
+from mupjax.trajectory import Trajectory
+
+
+def infinite(
+    task: Task,
+    parametrization: Parametrization,
+    *,
+    depth: int,
+    activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
+    **options: Any,
+) -> Trajectory:
+    """Train at infinite width: `feature_limit` or `kernel_limit`, by the classification of the parametrization.
+
+    Args:
+      task, parametrization: data and loss; exponents of width.
+      depth: number of hidden layers L.
+      activation: a name, an Activation or an elementwise function.
+      **options: all that `train` of the chosen limit takes: `learning_rate`, `steps`, `key`, `batches`, `momentum`,
+        `spec`, ... of both, `num_particles`, `num_runs`, `error`, `initial_rates`, ... of the feature-learning limit,
+        `num_draws` of the kernel limit.
+
+    Returns:
+      A Trajectory of NumPy arrays, with an Info of the limit.
+
+    Raises:
+      ValueError: for a parametrization that has neither limit, an option that the chosen limit does not take, and as
+        the limits do.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> from mupjax.parametrization import mup, ntp
+      >>> task = Task(np.eye(4), np.ones((4, 1)))
+      >>> settings = {"depth": 2, "learning_rate": 0.5, "steps": 3, "key": jax.random.key(0)}
+      >>> infinite(task, mup(), num_particles=256, **settings).info.num_particles
+      256
+      >>> float(infinite(task, ntp(), centred=True, activation="linear", **settings).info.weights[0])
+      1.0
+    """
+    activation = activations.get(activation)
+    kind = classify(parametrization, depth, activation).kind
+    limit = kernel_limit if kind == "kernel" else feature_limit
+    taken = set(signature(limit.train).parameters) - {"task", "parametrization", "depth", "activation"}
+    if unknown := sorted(set(options) - taken):
+        raise ValueError(
+            f"Expected options of the {kind} limit of {parametrization.name} ({', '.join(sorted(taken))}), "
+            f"got {unknown[0]}."
+        )
+    return limit.train(task, parametrization, depth=depth, activation=activation, **options)

@@ -1,0 +1,10 @@
+"""Results as labelled Datasets: their variables, and the stores that keep them."""
+
+from mupjax.results.build import arguments_json as arguments_json
+from mupjax.results.build import dataset as dataset
+from mupjax.results.build import long_name as long_name
+from mupjax.results.build import measure as measure
+from mupjax.results.build import measure_limit as measure_limit
+from mupjax.results.build import trailing_dims as trailing_dims
+from mupjax.results.build import versions as versions
+from mupjax.results.build import width_label as width_label

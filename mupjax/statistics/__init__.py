@@ -1,0 +1,12 @@
+"""Verdicts on claims, and the statistics that they rest on: slopes, jackknife, means over seeds."""
+
+from mupjax.statistics.slopes import Slope as Slope
+from mupjax.statistics.slopes import fit_slope as fit_slope
+from mupjax.statistics.slopes import mean_slope as mean_slope
+from mupjax.statistics.verdict import CONTRADICTED as CONTRADICTED
+from mupjax.statistics.verdict import NOT_SHOWN as NOT_SHOWN
+from mupjax.statistics.verdict import REPRODUCED as REPRODUCED
+from mupjax.statistics.verdict import VERDICTS as VERDICTS
+from mupjax.statistics.verdict import Verdict as Verdict
+from mupjax.statistics.verdict import settle as settle
+from mupjax.statistics.verdict import write as write

@@ -1,0 +1,164 @@
+r"""How far finite networks are from their limit, width by width: one network, and the mean over initialisations.
+
+A network's outputs fluctuate around the limit by :math:`n^{-1/2}`; their mean over initialisations is off by
+:math:`n^{-1}`. Widths up to 4,096 train real weights (`dynamics.dense`), from 1,024 on `dynamics.matrix_free` trains
+without them: where both do, they must agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from mupjax.parametrization import Parametrization
+from mupjax.studies import direct
+from mupjax.studies.cells import Settings
+from mupjax.task import Task
+
+WIDTHS = tuple(4**k for k in range(3, 11))  # 64 .. 1,048,576
+DENSE_UP_TO, MATRIX_FREE_FROM = 4096, 1024
+FULL_SEEDS_UP_TO, FEWEST_SEEDS = 256, 4
+_GROUPS = 16  # of seeds, left out in turn
+
+
+class Point(NamedTuple):
+    """One width trained one way. Errors are root mean squares over recorded outputs, each with its standard error.
+
+    error_run: of one network from the limit. error_mean: of the mean over seeds. The seeds' scatter (of the mean) and
+    the limit's are subtracted; 0 where they explain all of it. error_mean is NaN for fewer than 16 seeds.
+    """
+
+    width: int
+    dynamics: str
+    seeds: int
+    error_run: float
+    error_run_stderr: float
+    error_mean: float
+    error_mean_stderr: float
+
+
+class Slope(NamedTuple):
+    """A fitted power of the width with its standard error; `points` is how many widths went into it."""
+
+    value: float
+    stderr: float
+    points: int
+
+
+def plan(widths: Sequence[int], seeds: int) -> list[tuple[int, str, int]]:
+    """Return (width, dynamics, seeds) for every point: seeds fall as 1/n beyond width 256 (1/n^2 with
+    real weights), to four.
+
+    Raises:
+      ValueError: for widths that are not ascending positive ints, or fewer than four seeds.
+    """
+    if list(widths) != sorted(set(widths)) or any(not isinstance(n, int) or n < 1 for n in widths):
+        raise ValueError(f"Expected `widths` to be ascending positive ints, got widths={tuple(widths)!r}.")
+    if seeds < FEWEST_SEEDS:
+        raise ValueError(f"Expected `seeds` to be at least {FEWEST_SEEDS}, got seeds={seeds}.")
+    points = []
+    for width in widths:
+        count = max(FEWEST_SEEDS, min(seeds, seeds * FULL_SEEDS_UP_TO // width))
+        if width <= DENSE_UP_TO:  # the work grows with the square of the width
+            points.append((width, direct.DENSE, max(FEWEST_SEEDS, min(count, seeds * FULL_SEEDS_UP_TO**2 // width**2))))
+        if width >= MATRIX_FREE_FROM:
+            points.append((width, direct.MATRIX_FREE, count))
+    return points
+
+
+def check_memory(task: Task, point: tuple[int, str, int], settings: Settings) -> None:
+    """Raise ValueError where a point's runs do not fit the budget."""
+    width, name, seeds = point
+    direct.check_memory(task, name, width, seeds, _of_outputs(settings))
+
+
+def measure(
+    task: Task,
+    preset: Parametrization,
+    point: tuple[int, str, int],
+    reference: np.ndarray,
+    reference_stderr: np.ndarray,
+    rate: float,
+    settings: Settings,
+) -> Point:
+    """Train one point's seeds and compare their predictions with the limit's [R, P, C]."""
+    width, name, seeds = point
+    # Keys of their own for each dynamics, so that overlapping widths are independent measurements.
+    key = jax.random.fold_in(settings.key, name == direct.DENSE)
+    runs = direct.train_runs(task, preset, name, width, rate, seeds, _of_outputs(settings), key)
+    f = np.asarray(runs.predictions, np.float64)
+    return Point(width, name, seeds, *_errors(f[:, 1:], reference[1:], reference_stderr[1:]))
+
+
+def _of_outputs(settings: Settings) -> Settings:
+    return settings._replace(spec=settings.spec.without_grams())
+
+
+def _errors(f: np.ndarray, reference: np.ndarray, reference_stderr: np.ndarray) -> tuple[float, float, float, float]:
+    """Errors of runs [S, R, P, C], with standard errors from leaving out groups of seeds in turn."""
+
+    def of(kept: np.ndarray) -> np.ndarray:
+        chosen = f[kept]
+        scatter = chosen.var(axis=0, ddof=1) / len(chosen)
+        of_run, of_mean = np.mean((chosen - reference) ** 2), np.mean((chosen.mean(0) - reference) ** 2 - scatter)
+        return np.array([of_run, of_mean]) - np.mean(reference_stderr**2)
+
+    seeds = np.arange(len(f))
+    groups = min(_GROUPS, len(f) if len(f) > 2 else 1)
+    squares = of(seeds)
+    left_out = np.array([of(seeds[seeds % groups != group]) for group in range(groups)])
+    stderr = (groups - 1) ** 0.5 * left_out.std(0)
+    roots = np.sqrt(np.maximum(squares, 0))
+    # The reference's error enters the square as twice the bias times it, the same for all seeds.
+    stderr = np.hypot(stderr, 2 * roots[1] * np.sqrt(np.mean(reference_stderr**2)))
+    # The root's error where the square is resolved, else the root of the square's error: a bound.
+    errors = np.where(squares > stderr, stderr / (2 * np.where(roots > 0, roots, 1)), np.sqrt(stderr))
+    if len(f) < _GROUPS:
+        roots[1] = errors[1] = np.nan
+    return float(roots[0]), float(errors[0]), float(roots[1]), float(errors[1])
+
+
+def fit(points: Sequence[Point], kind: str) -> Slope:
+    """Fit log error = slope log n + c by weighted least squares, from the narrowest width up to the last resolved one.
+
+    Points behind the first that is not resolved to three errors are left out: among those the lucky ones would remain.
+
+    Args:
+      points: what `measure` returned.
+      kind: 'run' or 'mean'.
+    """
+    chosen = [(p.width, getattr(p, f"error_{kind}"), getattr(p, f"error_{kind}_stderr")) for p in points]
+    ends = [i for i, (_, e, s) in enumerate(chosen) if not e > 3 * s > 0]
+    chosen = chosen[: min(ends, default=len(chosen))]
+    if len({n for n, _, _ in chosen}) < 2:
+        return Slope(float("nan"), float("nan"), len(chosen))
+    n, error, stderr = np.array(chosen).T
+    design, weight = np.stack([np.log(n), np.ones_like(n)], axis=1), error / stderr
+    covariance = np.linalg.inv((design * weight[:, None] ** 2).T @ design)
+    slope = (covariance @ (design.T @ (weight**2 * np.log(error))))[0]
+    return Slope(float(slope), float(covariance[0, 0] ** 0.5), len(chosen))
+
+
+def variables(points: Sequence[Point]) -> dict[str, Any]:
+    """Return the Dataset's variables of a width study, along the dim `point`."""
+    words = {
+        "error_run": "error of one network's outputs from the limit (root mean square)",
+        "error_mean": "error of the mean over initialisations from the limit (root mean square)",
+    }
+    found: dict[str, Any] = {}
+    for name, text in words.items():
+        found[name] = ("point", [getattr(p, name) for p in points], {"units": "1", "long_name": text})
+        errors = [getattr(p, f"{name}_stderr") for p in points]
+        found[f"{name}_stderr"] = ("point", errors, {"units": "1", "long_name": f"standard error of the {text}"})
+    for name, kind in (("slope_run", "run"), ("slope_mean", "mean")):
+        slope = fit(points, kind)
+        attrs = {"units": "1", "long_name": f"fitted power of the width of error_{kind}"}
+        found[name] = ((), slope.value, attrs | {"points": slope.points})
+        found[f"{name}_stderr"] = ((), slope.stderr, {"units": "1", "long_name": "its standard error"})
+    found["point_width"] = ("point", [float(p.width) for p in points], {"units": "hidden units", "long_name": "width"})
+    found["point_dynamics"] = ("point", [p.dynamics for p in points])
+    found["point_seeds"] = ("point", [p.seeds for p in points])
+    return found

@@ -1,0 +1,1 @@
+"""Grids of runs: their plan, programs, storage and executors."""

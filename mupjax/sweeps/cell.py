@@ -1,0 +1,111 @@
+"""Training a cell of a grid: its runs as one axis, in chunks, through one compiled program."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mupjax.dynamics import padded
+from mupjax.dynamics.padded import Family
+from mupjax.dynamics.runs import BATCHES, map_runs, run_key
+from mupjax.network import hidden_widths
+from mupjax.observers import named
+from mupjax.sweeps.grid import Grid
+from mupjax.sweeps.plan import Cell, Program
+from mupjax.task import Task, batch_order
+from mupjax.trajectory import Trajectory
+
+
+class Run(NamedTuple):
+    """Numbers of one run, or arrays of many: which network, its key and its base learning rate."""
+
+    member: padded.Member
+    key: Any
+    rate: Any
+
+
+def batches_of(task: Task, grid: Grid) -> Any:
+    """Return [T, B] inputs of every step, the same for all runs, or None for the full batch."""
+    if grid.batch_size is None:
+        return None
+    return _batches(grid.key, task.num_train, grid.batch_size, grid.steps)
+
+
+@lru_cache(maxsize=8)
+def _batches(key: int, num_train: int, batch_size: int, steps: int) -> jax.Array:
+    return batch_order(jax.random.fold_in(jax.random.key(key), BATCHES), num_train, batch_size, steps)
+
+
+def run_cell(task: Task, grid: Grid, program: Program, cell: Cell, batches: Any) -> Trajectory:
+    """Train all runs of a cell; a Trajectory of NumPy arrays [widths, rates, seeds, ...]."""
+    family = Family(
+        program.widths,
+        grid.activation,
+        grid.optimizers[cell.optimizer][1],
+        grid.steps,
+        grid.centred,
+        grid.spec,
+        program.padded,
+        program.multiplied,
+        program.switched,
+        program.biased,
+        program.normalized,
+        program.branched,
+    )
+    shape = _shape(cell, grid)
+    num_runs, whole = math.prod(shape), None
+    for number, chunk in enumerate(_chunks(task, grid, cell, program.chunk)):
+        trainer = _trainer(family, grid.observe, grid.observe_every)
+        found = map_runs(trainer, chunk, task, batches, inner=program.inner)
+        if whole is None:
+            whole = jax.tree.map(lambda leaf: np.empty((num_runs, *leaf.shape[1:]), leaf.dtype), found)
+        here = slice(number * program.chunk, min((number + 1) * program.chunk, num_runs))
+        jax.tree.map(partial(_copy, here), whole, found)
+        del found  # before the next call's
+    return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), whole)
+
+
+def _copy(here: slice, whole: np.ndarray, part: jax.Array) -> None:
+    whole[here] = np.asarray(part)[: here.stop - here.start]
+
+
+@lru_cache(maxsize=64)
+def _trainer(family: Family, names: tuple[str, ...], every: int) -> Callable[[Run, Task, Any], Trajectory]:
+    """One function a family, so that `map_runs` finds its compiled program again."""
+
+    def train(run: Run, task: Task, batches: Any) -> Trajectory:
+        def observe(features: Any, scaling: Any) -> Any:
+            return named.observers(names, every, features, scaling, task, family.centred)
+
+        return padded.train(task, run.member, run.key, run.rate, batches, family, observe if names else None)
+
+    return train
+
+
+def _chunks(task: Task, grid: Grid, cell: Cell, size: int) -> Iterator[Run]:
+    """The cell's runs in arrays of equal length; the last is filled up with copies of the last run."""
+    preset, depth = grid.parametrizations[cell.parametrization], grid.depths[cell.depth]
+    widths = [hidden_widths(grid.widths[i], depth) for i in cell.widths]
+    members = [padded.member(preset, task, layers) for layers in widths]
+    rates = np.array(grid.rates[cell.optimizer], task.x_train.dtype)
+    order = np.stack(np.unravel_index(np.arange(len(widths) * len(rates) * grid.seeds), _shape(cell, grid)), axis=1)
+    for start in range(0, len(order), size):
+        one, rate, seed = order[np.minimum(np.arange(start, start + size), len(order) - 1)].T
+        chosen = jax.tree.map(lambda *leaves, one=one: np.stack(leaves)[one], *members)
+        yield Run(chosen, _keys(grid.key, seed, np.array([max(layers) for layers in widths])[one]), rates[rate])
+
+
+def _shape(cell: Cell, grid: Grid) -> tuple[int, int, int]:
+    return len(cell.widths), len(grid.rates[cell.optimizer]), grid.seeds
+
+
+@jax.jit
+def _keys(key: Any, seeds: jax.Array, widths: jax.Array) -> jax.Array:
+    base = jax.random.key(key)
+    return jax.vmap(lambda seed, width: run_key(base, seed, width))(jnp.asarray(seeds), jnp.asarray(widths))

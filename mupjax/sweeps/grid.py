@@ -1,0 +1,229 @@
+"""Grids: what is run, checked before anything starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from mupjax import activations, devices, network, optim
+from mupjax import parametrization as presets
+from mupjax.activations import Activation
+from mupjax.dynamics import padded
+from mupjax.observers.named import NAMES as OBSERVABLE
+from mupjax.optim import Optimizer
+from mupjax.parametrization import Parametrization
+from mupjax.task import Task
+from mupjax.trajectory import TrajectorySpec
+
+PADDING = ("auto", "always", "never")
+
+
+@dataclass(frozen=True)
+class Sgd:
+    """`mupjax.sgd` with momentum. A partial would do, but two of them are never equal, and each would be compiled."""
+
+    momentum: float = 0.0
+
+    def __call__(self, scaling: Any, learning_rate: Any) -> optax.GradientTransformation:
+        return optim.sgd(scaling, learning_rate, momentum=self.momentum)
+
+
+class Grid(NamedTuple):
+    """What is run: every parametrization, depth, optimizer, width, learning rate and seed with each other.
+
+    optimizers: names and optimizers. rates: of each optimizer in turn, ascending. batch_size: None is the full batch.
+    padding: 'auto', 'always' or 'never'.
+    """
+
+    parametrizations: tuple[Parametrization, ...]
+    depths: tuple[int, ...]
+    optimizers: tuple[tuple[str, Optimizer], ...]
+    widths: tuple[int | tuple[int, ...], ...]
+    rates: tuple[tuple[float, ...], ...]
+    seeds: int
+    steps: int
+    batch_size: int | None
+    activation: Activation
+    centred: bool
+    spec: TrajectorySpec
+    key: int
+    memory_gb: float
+    padding: str
+    observe: tuple[str, ...] = ()
+    observe_every: int = 1
+
+
+def grid_of(
+    task: Task,
+    *,
+    parametrizations: Sequence[str | Parametrization],
+    widths: Sequence[int | tuple[int, ...]],
+    depths: Sequence[int],
+    learning_rates: Sequence[float] | np.ndarray | Mapping[str, Sequence[float]],
+    seeds: int,
+    optimizers: Sequence[str | Optimizer],
+    steps: int,
+    batch_size: int | None,
+    momentum: float,
+    activation: str | Activation | Callable[[jax.Array], jax.Array],
+    base_width: int,
+    centred: bool,
+    spec: TrajectorySpec,
+    padding: str,
+    key: int,
+    memory_gb: float | None,
+    observe: Sequence[str] = (),
+    observe_every: int | None = None,
+) -> Grid:
+    """Return a checked grid; arguments as in `mupjax.sweep`.
+
+    Raises:
+      ValueError: for empty or duplicate entries, rates that are not positive, other numbers out of range.
+      TypeError: for one entry where several are meant, or words as rates.
+    """
+    for name, entries in (("parametrizations", parametrizations), ("optimizers", optimizers), ("widths", widths)):
+        if isinstance(entries, str | int):
+            raise TypeError(f"Expected `{name}` to be a sequence, got {name}={entries!r}.")
+    one_depth = depths[0] if len(depths) == 1 else None
+    phi = activations.get(activation)
+    options: dict[str, Any] = {"base_width": base_width, "depth": one_depth, "degree": phi.degree}
+    chosen = tuple(presets.get(p, **options) if isinstance(p, str) else p for p in parametrizations)
+    named = tuple(_optimizer(optimizer, momentum) for optimizer in optimizers)
+    widths = tuple(tuple(w) if isinstance(w, list) else w for w in widths)
+    check_distinct(parametrizations=[p.name for p in chosen], widths=widths, depths=depths)
+    check_distinct(optimizers=[name for name, _ in named])
+    check_counts(seeds=seeds, steps=steps, **({} if batch_size is None else {"batch_size": batch_size}))
+    if isinstance(key, bool) or not isinstance(key, int) or not 0 <= key < 2**32:
+        raise ValueError(f"Expected `key` to be an int in 0..2**32 - 1, got key={key!r}.")
+    for depth in depths:
+        for width in widths:
+            network.hidden_widths(width, depth)
+        for preset in chosen:
+            preset.check_depth(depth)
+            _check_profile(preset, widths, depth)
+    if not 0 <= momentum < 1:
+        raise ValueError(f"Expected `momentum` to be >= 0 and < 1, got momentum={momentum!r}.")
+    if batch_size is not None and not 1 <= batch_size <= task.num_train:
+        raise ValueError(f"Expected `batch_size` to be in 1..{task.num_train}, got batch_size={batch_size}.")
+    for depth in depths:
+        check_distinct(widths=[network.hidden_widths(width, depth) for width in widths])  # 4 is (4, 4)
+    if unknown := [name for name in observe if name not in OBSERVABLE]:
+        raise ValueError(f"Expected `observe` to be drawn from {', '.join(OBSERVABLE)}, got {unknown[0]!r}.")
+    observe_every = steps if observe_every is None else observe_every
+    check_counts(observe_every=observe_every)
+    if padding not in PADDING:
+        raise ValueError(f"Expected `padding` to be one of {', '.join(PADDING)}, got padding={padding!r}.")
+    if spec.grams and 0 not in spec.resolve_gram_steps(steps):
+        raise ValueError(f"Expected `spec.gram_steps` to begin with 0, got {spec.gram_steps!r}.")
+    built_in = [_is_built_in(optimizer) for _, optimizer in named]
+    for (_, optimizer), known in zip(named, built_in, strict=True):
+        for preset in chosen:
+            if known and not (preset.c_first is None and preset.b_later is None and preset.update == "sgd"):
+                optimizer(_scaling(task, widths[0], depths[0], preset, phi), 1.0)  # refuses Adam
+            elif not known:
+                furthest = max(widths, key=lambda width, base=preset.base_width: _octaves(width, base))
+                scaling = _scaling(task, furthest, depths[0], preset, phi)  # at the base width all are 1
+                optim.check_optimizer(optimizer, scaling, rule=None)
+    # Averages over a kernel's entries would count absent units, and only our own optimizers are known to take none.
+    paddable = padded.can_pad(phi) and all(built_in)
+    if padding == "always" and not paddable:
+        raise ValueError(
+            "Expected `padding` to be 'auto' or 'never' with an optimizer of one's own or an activation without a "
+            "finite derivative at 0, got padding='always'."
+        )
+    return Grid(
+        chosen,
+        tuple(depths),
+        named,
+        widths,
+        _rates(learning_rates, [name for name, _ in named]),
+        seeds,
+        steps,
+        batch_size,
+        phi,
+        centred,
+        spec,
+        key,
+        devices.memory_budget(memory_gb),
+        padding if paddable else "never",
+        tuple(observe),
+        observe_every,
+    )
+
+
+def _scaling(task: Task, width: Any, depth: int, preset: Parametrization, phi: Activation) -> Any:
+    model = network.MLP(width, depth, task.out_dim, preset, phi)
+    return network.scaling_tree(jax.eval_shape(partial(model.init, jax.random.key(0)), task.x_train[:1]))
+
+
+def _check_profile(preset: Parametrization, widths: tuple[Any, ...], depth: int) -> None:
+    """Raise ValueError where a number stands for widths that grow with depth: a grid has the same widths for all."""
+    for width in widths:
+        if preset.width_profile and depth > 1 and isinstance(width, int):
+            raise ValueError(
+                f"Expected `widths` as tuples beside {preset.name}, whose layers grow with depth, such as "
+                f"{preset.layer_widths(width, depth)}, got {width}: `layer_widths` gives them."
+            )
+
+
+def _is_built_in(optimizer: Any) -> bool:
+    return isinstance(optimizer, Sgd) or optimizer in (optim.adam, optim.adamw)
+
+
+def _octaves(width: int | tuple[int, ...], base_width: int) -> float:
+    """How far a width is from the base width."""
+    widths = width if isinstance(width, tuple) else (width,)
+    return max(abs(math.log2(one / base_width)) for one in widths)
+
+
+def check_counts(**counts: Any) -> None:
+    """Raise ValueError for counts that are not positive ints."""
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ValueError(f"Expected `{name}` to be a positive int, got {name}={count!r}.")
+
+
+def check_distinct(**entries: Sequence[Any]) -> None:
+    """Raise ValueError for lists that are empty or name something twice."""
+    for name, values in entries.items():
+        if not len(values):
+            raise ValueError(f"Expected `{name}` to name at least one, got none.")
+        if len(set(values)) < len(values):
+            raise ValueError(f"Expected `{name}` to be distinct, got {name}={list(values)!r}.")
+
+
+def _optimizer(given: str | Optimizer, momentum: float) -> tuple[str, Optimizer]:
+    """Name and optimizer, equal for equal arguments."""
+    named: dict[str, Optimizer] = {"sgd": Sgd(momentum), "adam": optim.adam, "adamw": optim.adamw}
+    if callable(given):
+        name = getattr(given, "__name__", None)
+        if not name or not name.isidentifier():
+            raise ValueError(f"Expected `optimizers` to have names (a function's `__name__`), got {given!r}.")
+        return name, given
+    if given not in named:
+        raise ValueError(f"Expected `optimizers` to be of {', '.join(named)} or callables, got {given!r}.")
+    return given, named[given]
+
+
+def _rates(given: Any, names: list[str]) -> tuple[tuple[float, ...], ...]:
+    """The rates of every optimizer, ascending."""
+    by_name: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {name: given for name in names}
+    if set(by_name) != set(names):
+        raise ValueError(
+            f"Expected `learning_rates` for each of {', '.join(names)}, got them for {', '.join(by_name)}."
+        )
+    for rates in by_name.values():
+        check_distinct(learning_rates=tuple(rates))
+        for rate in rates:
+            if isinstance(rate, str):
+                raise TypeError(f"Expected `learning_rates` to be numbers, got {rate!r}.")
+            if not (math.isfinite(rate) and rate > 0):
+                raise ValueError(f"Expected `learning_rates` to be finite and positive, got {rate!r}.")
+    return tuple(tuple(sorted(float(rate) for rate in by_name[name])) for name in names)
