@@ -1,6 +1,7 @@
 """Neural networks at finite width, their infinite-width limits, and how far apart they are."""
 
 from importlib import import_module as _import_module
+from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
@@ -56,7 +57,10 @@ if _TYPE_CHECKING:  # imported when they are first used
     from mupjax import studies as studies
     from mupjax import theorems as theorems
 
-__version__ = _version("mupjax")
+try:
+    __version__ = _version("mupjax")
+except _PackageNotFoundError:  # a checkout that is not installed, as `make bench-device` may find it
+    __version__ = "0+not.installed"
 
 _ON_DEMAND = (
     "devices",
