@@ -155,7 +155,7 @@ def width_study() -> list[dict]:
     from mupjax.plots import distance_from_limit, png
     from mupjax.report import format_width_study
     from mupjax.studies.limit import limit
-    from mupjax.studies.width_study import WIDTHS
+    from mupjax.studies.limit.widths import WIDTHS
 
     widths = tuple(sorted({128, 512, *WIDTHS}))
     data = limit(

@@ -37,7 +37,7 @@ def main() -> None:
     from mupjax import plots, report
     from mupjax.results import versions
     from mupjax.studies import transfer
-    from mupjax.studies.coord_check import judge
+    from mupjax.studies.coordinates import judge
 
     digits = {"classes": None, "train_size": 1024, "test_size": None, "loss": "cross_entropy"}
     presets = (mupjax.sp(base_width=64, learning_rate_exponent=0.0), mupjax.mup(base_width=64))

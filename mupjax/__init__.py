@@ -37,7 +37,7 @@ from mupjax.parametrization import sp as sp
 from mupjax.parametrization.classification import Classification as Classification
 from mupjax.parametrization.classification import classify as classify
 from mupjax.studies.comparison import compare as compare
-from mupjax.studies.coord_check import coord_check as coord_check
+from mupjax.studies.coordinates import coord_check as coord_check
 from mupjax.studies.limit import limit as limit
 from mupjax.sweeps.sweep import sweep as sweep
 from mupjax.task import Task as Task

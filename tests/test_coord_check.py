@@ -23,8 +23,8 @@ from mupjax.network import MLP, scaling_tree
 from mupjax.parametrization import mup
 from mupjax.results import store
 from mupjax.statistics import CONTRADICTED, NOT_SHOWN, REPRODUCED
-from mupjax.studies.coord_check import CONTROL, coord_check, judge
-from mupjax.studies.coord_slopes import BOUND
+from mupjax.studies.coordinates import CONTROL, coord_check, judge
+from mupjax.studies.coordinates.slopes import BOUND
 from mupjax.task import loss_per_sample
 
 WIDTHS = (64, 256)

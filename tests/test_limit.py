@@ -13,9 +13,9 @@ from mupjax import report, results
 from mupjax.cli import app
 from mupjax.dynamics import feature_limit, kernel_limit, runs
 from mupjax.parametrization import ip, mup, ntp
-from mupjax.studies import width_study
 from mupjax.studies.limit import limit
-from mupjax.studies.width_study import Point
+from mupjax.studies.limit import widths as width_study
+from mupjax.studies.limit.widths import Point
 from mupjax.trajectory import Trajectory
 
 SMALL = {"depth": 2, "steps": 3, "particles": 256, "limit_runs": 4}

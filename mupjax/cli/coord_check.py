@@ -99,8 +99,8 @@ def coord_check(
     from mupjax import datasets, report
     from mupjax.results import arguments_json, store
     from mupjax.statistics import REPRODUCED
-    from mupjax.studies.coord_check import coord_check as run
-    from mupjax.studies.coord_check import judge
+    from mupjax.studies.coordinates import coord_check as run
+    from mupjax.studies.coordinates import judge
 
     chosen = {"model": model, "optimizer": optimizer, "dataset": dataset, **settings, **task_settings}
     chosen |= {f"{name}_source": parsing.source(name, chosen[name]) for name in ("model", "optimizer")}

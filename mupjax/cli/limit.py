@@ -85,7 +85,7 @@ def limit(
     cache: Cache = True,
 ) -> None:
     """Train at infinite width, with error bars; with --widths, measure how networks approach it."""
-    from mupjax.studies.width_study import WIDTHS
+    from mupjax.studies.limit.widths import WIDTHS
 
     settings = {
         "parametrization": parametrization,

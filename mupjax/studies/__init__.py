@@ -2,9 +2,8 @@
 
 from mupjax.studies import catapults as catapults
 from mupjax.studies import comparison as comparison
-from mupjax.studies import coord_check as coord_check
+from mupjax.studies import coordinates as coordinates
 from mupjax.studies import covariance as covariance
 from mupjax.studies import limit as limit
 from mupjax.studies import training as training
 from mupjax.studies import transfer as transfer
-from mupjax.studies import width_study as width_study

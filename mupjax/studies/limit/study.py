@@ -12,7 +12,8 @@ from mupjax import activations, results
 from mupjax import parametrization as presets
 from mupjax.activations import Activation
 from mupjax.parametrization import Parametrization, classification
-from mupjax.studies import cells, width_study
+from mupjax.studies import cells
+from mupjax.studies.limit import widths as width_study
 from mupjax.sweeps.grid import check_counts
 from mupjax.sweeps.progress import progress_bar
 from mupjax.task import Task

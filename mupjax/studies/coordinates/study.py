@@ -31,9 +31,9 @@ from mupjax.dynamics._arguments import check_memory
 from mupjax.network import MLP
 from mupjax.parametrization import Parametrization
 from mupjax.results import arguments_json, versions
-from mupjax.studies import coordinates
-from mupjax.studies.coord_slopes import judge as judge
-from mupjax.studies.coordinates import Look, Loss
+from mupjax.studies.coordinates import measured
+from mupjax.studies.coordinates.measured import Look, Loss
+from mupjax.studies.coordinates.slopes import judge as judge
 from mupjax.sweeps.grid import check_counts
 from mupjax.sweeps.progress import progress_bar
 from mupjax.task import Task, loss_per_sample
@@ -135,13 +135,13 @@ def coord_check(
         name, make = preset.name, partial(mlp, out_dim=task.out_dim, parametrization=preset)
     else:
         raise ValueError("Expected `task` for the library's MLP, got none.")
-    models = {name: _Model(make, inputs, [coordinates.look(make(width), inputs) for width in widths])}
-    build = coordinates.builder(optimizer, learning_rate, models[name].looks[-1].boxed)  # no multiplier is 1 there
+    models = {name: _Model(make, inputs, [measured.look(make(width), inputs) for width in widths])}
+    build = measured.builder(optimizer, learning_rate, models[name].looks[-1].boxed)  # no multiplier is 1 there
     if control:
         plain = presets.sp(base_width=base_width, learning_rate_exponent=0.0)
         vectors, out_dim = _vectors(inputs, models[name].looks[0].f)
         make = partial(mlp, out_dim=out_dim, parametrization=plain)
-        models[CONTROL] = _Model(make, vectors, [coordinates.look(make(width), vectors) for width in widths])
+        models[CONTROL] = _Model(make, vectors, [measured.look(make(width), vectors) for width in widths])
     for name, model in models.items():
         _check_model(name, model, widths)
         _check_memory(model.looks[-1], seeds, memory_gb)
@@ -150,7 +150,7 @@ def coord_check(
         for name, model in models.items():
             for width in widths:
                 bar.set_description(f"{name}, width {width}")
-                program = coordinates.program(model.make(width), build, loss_of, steps, centred=centred)
+                program = measured.program(model.make(width), build, loss_of, steps, centred=centred)
                 means = runs.map_runs(program, _keys(key, seeds, width), model.inputs, targets, optimization_level=1)
                 for layer, values in zip(model.looks[0].layers, means, strict=True):
                     found.setdefault((name, layer), []).append(np.asarray(values, np.float64))
