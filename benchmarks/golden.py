@@ -190,7 +190,7 @@ def check(name: str, now: Arrays) -> float:
     """Print how a case compares with what was recorded, and return the largest difference."""
     with np.load(FOLDER / f"{name}.npz", allow_pickle=False) as file:
         before = dict(file)
-    missing = sorted(set(before) ^ set(now))
+    missing = sorted(set(before) - set(now))
     off = {key: difference(before[key], now[key]) for key in before if key in now}
     worst = max(off.values(), default=0.0)
     where = (
@@ -198,7 +198,7 @@ def check(name: str, now: Arrays) -> float:
     )
     print(f"{name}: {'identical' if worst == 0 else f'{worst:.1e}{where}'}, {len(before)} arrays", flush=True)
     if missing:
-        print(f"  only before or only now: {', '.join(missing[:10])}")
+        print(f"  no longer there: {', '.join(missing[:10])}")
     return np.inf if missing else worst
 
 

@@ -97,30 +97,23 @@ def coord_check(
     task_settings = running.task_settings(classes, train_size, "none", loss, grayscale, standardize, scale, data_dir)
     running.prepare_jax(cache)
     from mupjax import datasets, report
-    from mupjax.results import arguments_json, store
     from mupjax.statistics import REPRODUCED
     from mupjax.studies.coordinates import coord_check as run
     from mupjax.studies.coordinates import judge
 
-    chosen = {"model": model, "optimizer": optimizer, "dataset": dataset, **settings, **task_settings}
-    chosen |= {f"{name}_source": parsing.source(name, chosen[name]) for name in ("model", "optimizer")}
-    arguments = arguments_json({name: value for name, value in chosen.items() if name != "data_dir"})
-    finished = store.check_directory(out, arguments) if out else None
-    if finished:
-        print(f"{finished} holds these results already; writing their report and figures anew.")
-        results = store.read(finished)
-    else:
-        results = run(
-            None if model is None else parsing.imported("model", model),
-            task=datasets.load(dataset, **task_settings),
-            optimizer=parsing.imported("optimizer", optimizer) if ":" in optimizer else optimizer,
-            **settings,
-            memory_gb=memory_gb,
-            progress=True,
-        )
-        results.attrs["arguments"] = arguments
-        if out:
-            store.write(results, out)
+    named = {"model": model, "optimizer": optimizer}
+    about = {f"{name}_source": parsing.source(name, words) for name, words in named.items()}
+    running.say_what_is_there(out)
+    results = run(
+        None if model is None else parsing.imported("model", model),
+        task=datasets.load(dataset, **task_settings),
+        optimizer=parsing.imported("optimizer", optimizer) if ":" in optimizer else optimizer,
+        **settings,
+        memory_gb=memory_gb,
+        out=out,
+        about=about | {"model": model} | running.about_task(dataset, task_settings),
+        progress=True,
+    )
     verdicts = judge(results)
     running.print_table(*report.format_coord_check(results))
     running.print_table(*report.format_verdicts(verdicts))

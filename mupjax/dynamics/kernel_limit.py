@@ -27,6 +27,7 @@ from mupjax.activations import QUADRATURE_DEGREE, Activation
 from mupjax.dynamics._kernels import Kernels as Kernels
 from mupjax.dynamics._kernels import kernels as kernels
 from mupjax.dynamics._kernels import layer_weights as layer_weights
+from mupjax.dynamics._neural_tangents import load
 from mupjax.parametrization import Parametrization
 from mupjax.task import Task, check_batches
 from mupjax.trajectory import Trajectory, TrajectorySpec
@@ -290,3 +291,12 @@ def _check(
         return rates, None
     check_batches(batches, steps, task.num_train)
     return rates, np.asarray(batches)
+
+
+def missing() -> str | None:
+    """Say why the kernel limit cannot be computed here, None where it can."""
+    try:
+        load()
+    except ImportError as why:
+        return str(why)
+    return None
