@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Installed with mupjax, and of no use to a benchmark on a device: importing them fails, as it would there.
 ABSENT = ("zarr", "typer", "matplotlib", "sklearn", "pooch", "pytest")
 PROGRAM = f"""

@@ -23,8 +23,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from mupjax import datasets
-from mupjax.datasets import _files as _data_files
-from mupjax.datasets import _folders as _data_folders
+from mupjax.datasets import _files, _folders
 
 BINARY, PICKLED = "cifar-10-batches-bin", "cifar-10-batches-py"
 BATCHES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
@@ -204,7 +203,7 @@ def test_written_mnist_is_read_back(tmp_path):
         paths = write_mnist(tmp_path / suffix, suffix)
         for seed, pair in enumerate((paths[:2], paths[2:])):
             images, labels = random_mnist(seed)
-            read_images, read_labels = _data_files.read_mnist(*pair)
+            read_images, read_labels = _files.read_mnist(*pair)
             np.testing.assert_array_equal(read_images.reshape(-1, 28, 28), images)
             np.testing.assert_array_equal(read_labels, labels)
 
@@ -214,14 +213,14 @@ def test_real_mnist_is_what_everyone_knows_of_it():
     """Twin: test_written_mnist_is_read_back. Counts and first labels are public; .1307 and .3081 have four digits."""
     folder = real("mnist")
     paths = [folder / f"{name}.gz" for name in IDX]
-    images, labels = _data_files.read_mnist(paths[0], paths[1])
+    images, labels = _files.read_mnist(paths[0], paths[1])
     assert labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert np.bincount(labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     histogram = np.bincount(images.reshape(-1), minlength=256) / images.size
     mean = histogram @ np.arange(256) / 255
     std = np.sqrt(histogram @ (np.arange(256) / 255 - mean) ** 2)
     assert (round(mean, 4), round(std, 4)) == (0.1307, 0.3081)
-    images, labels = _data_files.read_mnist(paths[2], paths[3])
+    images, labels = _files.read_mnist(paths[2], paths[3])
     assert np.bincount(labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
 
@@ -286,7 +285,7 @@ def test_luma_is_that_of_pillow(cifar10):
 def test_luma_weighs_the_planes():
     red, green, blue, white = np.repeat(np.eye(4, 3, dtype=np.uint8) * 255, 1024, axis=1)
     white[:] = 255
-    luma = _data_files.luma(np.stack([red, green, blue, white]))
+    luma = _files.luma(np.stack([red, green, blue, white]))
     np.testing.assert_array_equal(luma[:, 0], [76, 150, 29, 255])  # 255 times .299, .587, .114, 1, rounded
 
 
@@ -294,8 +293,8 @@ def test_luma_weighs_the_planes():
 def test_real_cifar10_has_the_known_grey_mean_and_deviation():
     """Twin: test_luma_weighs_the_planes. .4809 and .2392 are of all 50,000 images: z-scores over the images here."""
     folder = real(BINARY)
-    images = np.concatenate([_data_files.read_cifar_binary(folder / f"{name}.bin")[0] for name in BATCHES[:5]])
-    grey = _data_files.luma(images) / 255
+    images = np.concatenate([_files.read_cifar_binary(folder / f"{name}.bin")[0] for name in BATCHES[:5]])
+    grey = _files.luma(images) / 255
     for values, known in ((grey, 0.4809), ((grey - 0.4809) ** 2, 0.2392**2)):
         means = values.mean(axis=1)
         assert abs(means.mean() - known) < 4.5 * means.std() / np.sqrt(len(means)) + 1e-4
@@ -416,8 +415,8 @@ def test_pickled_and_binary_batches_are_the_same(tmp_path, pickler):
         plain = pickle.loads((folder / name).read_bytes(), encoding="bytes")  # our own bytes: the reference
         np.testing.assert_array_equal(plain[b"data"], images)
         for read, path in (
-            (_data_files.read_cifar_pickle, folder / name),
-            (_data_files.read_cifar_binary, tmp_path / "binary" / BINARY / f"{name}.bin"),
+            (_files.read_cifar_pickle, folder / name),
+            (_files.read_cifar_binary, tmp_path / "binary" / BINARY / f"{name}.bin"),
         ):
             read_images, read_labels = read(path)
             np.testing.assert_array_equal(read_images, images)
@@ -480,7 +479,7 @@ def test_a_malicious_pickle_runs_nothing(tmp_path, attack):
     marker, file = tmp_path / "marker", tmp_path / "data_batch_1"
     file.write_bytes(attacks(marker)[attack])
     with pytest.raises(ValueError, match=r"^Expected .*data_batch_1 to be a pickle of CIFAR-10 .* which is refused"):
-        _data_files.read_cifar_pickle(file)
+        _files.read_cifar_pickle(file)
     assert not marker.exists()
 
 
@@ -528,7 +527,7 @@ def test_pickles_that_hold_something_else_are_refused(tmp_path, content, message
     file = tmp_path / "data_batch_2"
     file.write_bytes(pickle.dumps(content, protocol))
     with pytest.raises(ValueError, match=f"^Expected .*data_batch_2 to .*{message}"):
-        _data_files.read_cifar_pickle(file)
+        _files.read_cifar_pickle(file)
 
 
 @pytest.mark.parametrize(
@@ -548,7 +547,7 @@ def test_torn_and_odd_pickles_are_refused(tmp_path, content):
     file = tmp_path / "data_batch_2"
     file.write_bytes(content)
     with pytest.raises(ValueError, match="data_batch_2 to be a pickle of CIFAR-10"):
-        _data_files.read_cifar_pickle(file)
+        _files.read_cifar_pickle(file)
     assert codecs.encode("a", "latin1") == b"a"
 
 
@@ -556,7 +555,7 @@ def test_labels_may_be_an_array(tmp_path):
     file = tmp_path / "batch"
     for dtype in (np.uint8, np.int64, ">i4"):
         file.write_bytes(pickle.dumps({"data": np.asfortranarray(GOOD_IMAGES), "labels": GOOD_LABELS.astype(dtype)}, 2))
-        images, labels = _data_files.read_cifar_pickle(file)
+        images, labels = _files.read_cifar_pickle(file)
         np.testing.assert_array_equal(images, GOOD_IMAGES)
         np.testing.assert_array_equal(labels, GOOD_LABELS)
 
@@ -701,7 +700,7 @@ def serve_cifar(server, monkeypatch, members: dict[str, bytes]) -> Path:
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-    monkeypatch.setattr(_data_folders, "CIFAR_URL", address + archive.name)
+    monkeypatch.setattr(_folders, "CIFAR_URL", address + archive.name)
     return archive
 
 
@@ -714,7 +713,7 @@ def test_cifar10_is_fetched_checked_and_kept(tmp_path, cache, server, monkeypatc
     members = cifar_members(tmp_path)
     others = {"../outside": b"", "/absolute": b"", f"{BINARY}/readme.html": b""}
     archive = serve_cifar(server, monkeypatch, others | members)
-    monkeypatch.setattr(_data_folders, "CIFAR_HASH", f"md5:{pooch.file_hash(str(archive), alg='md5')}")
+    monkeypatch.setattr(_folders, "CIFAR_HASH", f"md5:{pooch.file_hash(str(archive), alg='md5')}")
     task = datasets.load("cifar10", **SMALL)
     expected = datasets.load("cifar10", **SMALL, data_dir=tmp_path / "made")
     np.testing.assert_array_equal(task.inputs, expected.inputs)
@@ -727,7 +726,7 @@ def test_an_archive_that_lacks_a_batch_leaves_no_batches(tmp_path, cache, server
     members = cifar_members(tmp_path)
     del members[f"{BINARY}/test_batch.bin"]
     archive = serve_cifar(server, monkeypatch, members)
-    monkeypatch.setattr(_data_folders, "CIFAR_HASH", f"md5:{pooch.file_hash(str(archive), alg='md5')}")
+    monkeypatch.setattr(_folders, "CIFAR_HASH", f"md5:{pooch.file_hash(str(archive), alg='md5')}")
     with pytest.raises(KeyError, match="test_batch"):
         datasets.load("cifar10")
     assert files_under(cache) == [f"mupjax/{archive.name}"]
@@ -735,9 +734,9 @@ def test_an_archive_that_lacks_a_batch_leaves_no_batches(tmp_path, cache, server
 
 def test_mnist_is_fetched_and_checked(tmp_path, cache, server, monkeypatch):
     paths = write_mnist(server[1])
-    monkeypatch.setattr(_data_folders, "MNIST_URL", server[0])
+    monkeypatch.setattr(_folders, "MNIST_URL", server[0])
     hashes = {path.stem: f"md5:{pooch.file_hash(str(path), alg='md5')}" for path in paths}
-    monkeypatch.setattr(_data_folders, "MNIST_HASHES", hashes)
+    monkeypatch.setattr(_folders, "MNIST_HASHES", hashes)
     expected = datasets.load("mnist", **SMALL, data_dir=server[1])
     np.testing.assert_array_equal(datasets.load("mnist", **SMALL).inputs, expected.inputs)
     assert files_under(cache) == sorted(f"mupjax/mnist/{path.name}" for path in paths)
@@ -747,7 +746,7 @@ def test_mnist_is_fetched_and_checked(tmp_path, cache, server, monkeypatch):
 def test_another_checksum_is_refused_and_nothing_kept(tmp_path, cache, server, monkeypatch, name):
     serve_cifar(server, monkeypatch, cifar_members(tmp_path))
     write_mnist(server[1])
-    monkeypatch.setattr(_data_folders, "MNIST_URL", server[0])
+    monkeypatch.setattr(_folders, "MNIST_URL", server[0])
     with pytest.raises(FileNotFoundError, match="hash"):
         datasets.load(name)
     assert files_under(cache) == []
@@ -757,8 +756,8 @@ def test_another_checksum_is_refused_and_nothing_kept(tmp_path, cache, server, m
     ("name", "files"), [("cifar10", [f"{name}.bin" for name in BATCHES]), ("mnist", [f"{name}.gz" for name in IDX])]
 )
 def test_without_network_the_error_says_what_to_put_where(cache, monkeypatch, name, files):
-    monkeypatch.setattr(_data_folders, "CIFAR_URL", "http://127.0.0.1:1/cifar-10-binary.tar.gz")  # nobody listens
-    monkeypatch.setattr(_data_folders, "MNIST_URL", "http://127.0.0.1:1/")
+    monkeypatch.setattr(_folders, "CIFAR_URL", "http://127.0.0.1:1/cifar-10-binary.tar.gz")  # nobody listens
+    monkeypatch.setattr(_folders, "MNIST_URL", "http://127.0.0.1:1/")
     with pytest.raises(
         FileNotFoundError, match=r"^Expected to fetch http://127.0.0.1:1/.*, got ConnectionError"
     ) as caught:
@@ -774,7 +773,7 @@ def test_the_checksums_are_the_published_ones():
     """Twin: test_mnist_is_fetched_and_checked. The training images are left out: copies recompressed are about."""
     folder = real("mnist")
     hashes = {name: f"md5:{pooch.file_hash(str(folder / f'{name}.gz'), alg='md5')}" for name in IDX[1:]}
-    assert hashes == {name: _data_folders.MNIST_HASHES[name] for name in IDX[1:]}
+    assert hashes == {name: _folders.MNIST_HASHES[name] for name in IDX[1:]}
 
 
 def test_importing_does_not_import_what_only_loading_needs():

@@ -8,14 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tensor_program
-import worked_example
 from scipy import stats
 
 from mupjax import activations, datasets, metrics
 from mupjax.activations import Activation
 from mupjax.dynamics import dense, feature_limit, kernel_limit, matrix_free
-from mupjax.dynamics.implicit import passes as _unformed
+from mupjax.dynamics.implicit import passes
 from mupjax.dynamics.implicit.gaussian_matrix import Answer
 from mupjax.dynamics.implicit.scalings import limit_scalings
 from mupjax.dynamics.runs import map_runs
@@ -23,6 +21,7 @@ from mupjax.optim import adam
 from mupjax.parametrization import PerRole, get, ip, mup, ntp, sp
 from mupjax.task import Task, batch_order
 from mupjax.trajectory import TrajectorySpec
+from tests import tensor_program, worked_example
 
 EXAMPLE = {"depth": 3, "learning_rate": 1.0, "steps": 12}
 Z = 4.5  # of every comparison with thousands of numbers at most: passed by chance but once in 10^5 per number
@@ -114,19 +113,19 @@ def test_finite_networks_extrapolate_to_the_limit(key, name):
 
 def without_response(monkeypatch):
     """No Zdot."""
-    answer = _unformed.answer_known
-    monkeypatch.setattr(_unformed, "answer_known", lambda *a: Answer(answer(*a).gaussian, 0 * answer(*a).along))
+    answer = passes.answer_known
+    monkeypatch.setattr(passes, "answer_known", lambda *a: Answer(answer(*a).gaussian, 0 * answer(*a).along))
 
 
 def without_covariance(monkeypatch):
     """Gaussian parts lose their covariance over steps: the particles are rotated further with every question."""
-    answer = _unformed.answer_known
+    answer = passes.answer_known
 
     def rotated(side, coordinates):
         parts = answer(side, coordinates)
         return parts._replace(gaussian=jnp.roll(parts.gaussian, side.count, axis=1))
 
-    monkeypatch.setattr(_unformed, "answer_known", rotated)
+    monkeypatch.setattr(passes, "answer_known", rotated)
 
 
 def with_one_rate_doubled(monkeypatch):

@@ -8,11 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import worked_example
 from scipy import stats
 
 from mupjax.dynamics import dense, matrix_free
-from mupjax.dynamics.implicit import passes as _unformed
+from mupjax.dynamics.implicit import passes
 from mupjax.dynamics.implicit.passes import principal_coordinates
 from mupjax.dynamics.implicit.scalings import scalings_of
 from mupjax.dynamics.runs import map_runs
@@ -21,6 +20,7 @@ from mupjax.optim import adam
 from mupjax.parametrization import hp, hpz, ip, ip_bias, ip_llr, ip_non_centered, mup, ntp, sp
 from mupjax.task import Task, batch_order
 from mupjax.trajectory import TrajectorySpec
+from tests import worked_example
 
 WIDTHS = (24, 32, 40)  # of different length, so that a question's shape says which matrix answers
 STEPS = 6
@@ -33,7 +33,7 @@ def train_on(monkeypatch, params, task, parametrization, **settings):
     centred = [kernel - scaling.init_mean for kernel, scaling in zip(kernels, scalings.kernels, strict=True)]
     by_shape = {kernel.shape: kernel for kernel in centred[1:-1]}
     by_shape |= {kernel.shape[::-1]: kernel.T for kernel in centred[1:-1]}
-    ask = _unformed.ask
+    ask = passes.ask
 
     def answered(side, other, queries, noise, room):
         return ask(side, other, queries, lambda new: new @ by_shape[new.shape[1], side.answers.shape[1]], room)
@@ -51,7 +51,7 @@ def train_on(monkeypatch, params, task, parametrization, **settings):
     def explicit(key, width, most):
         return lambda tag, before, count: rows[width][before : before + count].astype(task.x_train.dtype)
 
-    monkeypatch.setattr(_unformed, "ask", answered)
+    monkeypatch.setattr(passes, "ask", answered)
     monkeypatch.setattr(matrix_free, "gaussians", explicit)
     return matrix_free.train(task, parametrization, width=WIDTHS, depth=3, **settings)
 

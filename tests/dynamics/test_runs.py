@@ -56,10 +56,11 @@ def test_keys_differ_by_seed_and_width_alone():
 def test_several_devices_give_the_same_numbers_with_uneven_runs():
     """Three runs on two virtual devices, in a process of its own: the device count is fixed when JAX starts."""
     program = """
-import sys; sys.path.insert(0, "tests")
+import sys
 import jax; jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
-import test_runs as t, numpy as np
+import numpy as np
 from mupjax.dynamics import runs as axis
+from tests.dynamics import test_runs as t
 assert len(jax.devices()) == int(sys.argv[1])
 out = axis.map_runs(t.run, t.runs([0.1, 0.2, 0.3]), t.TASK)
 assert out.shape == (3, 6)

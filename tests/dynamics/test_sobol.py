@@ -7,18 +7,18 @@ import pytest
 from scipy import special, stats
 from scipy.stats import qmc
 
-from mupjax.dynamics import sobol as quasi
+from mupjax.dynamics import sobol
 
 
 def points(key, rows, num):
-    directions = quasi.scrambled_directions(key, rows, num)
+    directions = sobol.scrambled_directions(key, rows, num)
     shifts = jax.random.bits(jax.random.fold_in(key, 1), (rows,), jnp.uint32)
-    return np.asarray(quasi.normal_rows(directions, shifts, num))
+    return np.asarray(sobol.normal_rows(directions, shifts, num))
 
 
 @pytest.mark.parametrize("num", [64, 100])
 def test_unscrambled_points_are_scipys(num):
-    directions = quasi._direction_numbers(5, 7)
+    directions = sobol._direction_numbers(5, 7)
     index = np.arange(num)
     ours = np.bitwise_xor.reduce(directions[:, :, None] * (index >> np.arange(7)[:, None] & 1), axis=1) / 2.0**32
     whole = qmc.Sobol(5, scramble=False, bits=32).random(128)  # the Gray code's order: compare as sets
@@ -55,7 +55,7 @@ def test_averages_are_unbiased_and_better_than_random(key):
 
 
 def test_rows_beyond_the_table_are_stratified_and_not_correlated(key, monkeypatch):
-    monkeypatch.setattr(quasi, "_DIMENSIONS", 8)
+    monkeypatch.setattr(sobol, "_DIMENSIONS", 8)
     z = points(key, 20, 4096)
     assert np.abs(np.corrcoef(z) - np.eye(20)).max() < 0.15  # random points: 4.5 / 64 = .07 for each pair
     for row in special.ndtr(z.astype(np.float64)):

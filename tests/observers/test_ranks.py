@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import worked_example
 
 from mupjax.dynamics import dense
 from mupjax.network import MLP
@@ -14,6 +13,7 @@ from mupjax.observers.ranks import contributions, feature_ranks, ranks, update_r
 from mupjax.parametrization import hp, hpz, ip_llr, mup
 from mupjax.task import Task
 from mupjax.trajectory import TrajectorySpec
+from tests import worked_example
 
 
 @pytest.mark.parametrize("shape", [(30, 12), (12, 30), (1, 5), (400, 90)])

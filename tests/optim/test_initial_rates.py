@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import worked_example
 
 from mupjax import calibrate_initial_rates
 from mupjax.dynamics import dense
@@ -16,6 +15,7 @@ from mupjax.network import MLP
 from mupjax.parametrization import hp, ip_llr
 from mupjax.task import Task
 from mupjax.trajectory import TrajectorySpec
+from tests import worked_example
 
 WIDTH, DEPTH = 64, 3
 

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import worked_example
 
 from mupjax import activations, classify, optim
 from mupjax.activations import Activation
@@ -36,6 +35,7 @@ from mupjax.parametrization import (
 from mupjax.sweeps.sweep import sweep
 from mupjax.task import Task
 from mupjax.trajectory import TrajectorySpec
+from tests import worked_example
 
 SWITCHED = {"ip_llr": ip_llr(3), "ip_bias": ip_bias(3), "hp": hp(), "hpz": hpz()}
 RELU2 = Activation("relu squared", lambda s: jnp.maximum(s, 0) ** 2, degree=2)

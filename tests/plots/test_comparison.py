@@ -9,106 +9,13 @@ import sys
 
 import numpy as np
 import pytest
-import xarray as xr
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex, to_rgb
 
 from mupjax import metrics, plots
 from mupjax.plots import gallery
 from mupjax.statistics import seeds
-
-NAMES = ("sp", "ntp", "mup", "ip", "hp", "ip_llr")
-WORDS = {
-    "kernel": "kernel limit",
-    "feature": "feature-learning limit: not computed",
-    "trivial": "trivial: stuck at initialisation",
-}
-KINDS = ("kernel", "kernel", "feature", "trivial", "kernel", "feature")
-RESOLUTION = 4e-13
-
-
-def comparison(names=NAMES[:4], widths=(64, 256, 1024), seeds=3, steps=20, inputs=32, depth=2, test=True):
-    """A Dataset of `compare`'s structure from formulas: kernel limits at infinity, NaN for the other kinds."""
-    sizes = np.array([float(max(w) if isinstance(w, tuple) else w) for w in widths] + [math.inf])
-    labels = ["x".join(map(str, w)) if isinstance(w, tuple) else str(w) for w in widths] + ["infinite"]
-    kinds = KINDS[: len(names)]
-    row, layer = np.arange(1.0, len(names) + 1)[:, None, None], np.arange(1.0, depth + 1)
-    root = sizes[:, None] ** -0.5  # zero at infinity
-    spread = np.where(np.isinf(sizes)[:, None], 1.0, 1 + 0.1 * np.arange(seeds))  # the limit's row is repeated
-    whole = (len(names), len(sizes), seeds, 2, depth)
-    arrays = {}
-    for name, floor in (("train_loss", 1e-3), ("test_loss", 1e-2))[: 2 if test else 1]:
-        curve = 0.5 * np.exp(-0.1 * row[..., None] * np.arange(steps + 1)) + floor * (1 + root[..., None])
-        arrays[name] = (curve * spread[..., None]).astype(np.float32)
-    factors = {
-        "diversity": metrics.sampling_factor(sizes, inputs),
-        "space_time_lambda_min": metrics.sampling_factor(sizes, 2 * inputs),
-    }
-    for features in "hx":
-        arrays[f"feature_change_{features}"] = (row * root * spread)[..., None, None] * np.stack([0 * layer, layer])
-        for metric, factor in factors.items():
-            value = 1e-3 * (row * factor[:, None] * spread)[..., None, None] * layer
-            if metric != "diversity":
-                value[:, -1] = 0.0  # first and last features are the same in a kernel limit
-            value = np.where(value > 0, value, -1e-15)  # as rounding leaves a zero
-            arrays[f"{metric}_{features}"] = np.broadcast_to(value, whole)
-            arrays[f"{metric}_{features}_resolution"] = np.full(whole, RESOLUTION)
-        vectors = np.random.default_rng(0).normal(size=(*whole, inputs, 2 * inputs))
-        arrays[f"{features}_gram"] = vectors @ np.swapaxes(vectors, -1, -2) / (2 * inputs)
-    trailing = {1: ("step",), 2: ("gram_step", "layer"), 4: ("gram_step", "layer", "gram_input", "gram_input_2")}
-    variables = {}
-    for name, array in arrays.items():
-        array = array.copy()
-        array[[kind != "kernel" for kind in kinds], -1] = np.nan
-        dims = ("parametrization", "width", "seed", *trailing[array.ndim - 3])
-        variables[name] = (dims, array, {"units": "1", "long_name": f"the {name.replace('_', ' ')}"})
-    coords = {
-        "parametrization": list(names),
-        "width": ("width", sizes, {"units": "hidden units", "long_name": "width"}),
-        "width_label": ("width", labels),
-        "seed": np.arange(seeds),
-        "step": np.arange(steps + 1),
-        "gram_step": [0, steps],
-        "layer": np.arange(1, depth + 1),
-        "learning_rate": ("parametrization", [0.3 * (i + 1) for i in range(len(names))]),
-        "classification": ("parametrization", list(kinds)),
-        "limit": ("parametrization", [WORDS[kind] for kind in kinds]),
-        "diversity_sampling_factor": ("width", factors["diversity"]),
-        "space_time_sampling_factor": ("width", factors["space_time_lambda_min"]),
-    }
-    arguments = '{"batch_size": null, "centred": true, "depth": 2, "learning_rate": null, "widths": [64, [32, 16]]}'
-    return xr.Dataset(variables, coords, {"arguments": arguments, "version_jax": "0.1.2", "device": "abacus"})
-
-
-def diverge(dataset, **where):
-    """Turn runs into NaN from the second step on, as a diverged run is."""
-    for name, variable in dataset.data_vars.items():
-        axis = "step" if "step" in variable.dims else "gram_step"
-        cells = {**where, axis: slice(1, None)}
-        dataset[name][{k: v for k, v in cells.items() if k in variable.dims}] = np.nan
-    return dataset
-
-
-def lines(ax, style=None):
-    return {line.get_label(): line for line in ax.lines if style is None or line.get_linestyle() == style}
-
-
-def legend_texts(owner):
-    (legend,) = owner.legends if hasattr(owner, "legends") else [owner.get_legend()]
-    return [text.get_text() for text in legend.get_texts()]
-
-
-def band(ax, index):
-    """The lower and upper edge of a filled band, by its x positions."""
-    vertices = [c for c in ax.collections if isinstance(c, PolyCollection)][index].get_paths()[0].vertices
-    return {x: (vertices[vertices[:, 0] == x, 1].min(), vertices[vertices[:, 0] == x, 1].max()) for x in vertices[:, 0]}
-
-
-def no_warnings_left(figure):
-    """Draw for real: layout, ticks and text, under -Werror."""
-    return plots.png(figure)
-
+from tests.plots.reading import band, check_texts, legend_texts, lines, no_warnings_left
+from tests.result_datasets import KINDS, NAMES, RESOLUTION, WORDS, comparison, diverge
 
 # Statistics
 
@@ -387,36 +294,6 @@ def test_gram_heatmaps_take_a_seed_that_did_not_diverge():
 def test_no_text_overlaps_or_leaves_the_figure(options):
     for name, figure in plots.draw_all(comparison(**options)).items():
         check_texts(name, figure)
-
-
-def check_texts(name, figure):
-    """Every text lies within the figure, and none on another."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    texts, renderer = drawn_texts(figure), canvas.get_renderer()
-    boxes = [text.get_window_extent(renderer) for text in texts]
-    assert len(texts) > 5
-    for text, box in zip(texts, boxes, strict=True):
-        inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1
-        assert inside, (name, text.get_text())
-    for (one, a), (other, b) in itertools.combinations(zip(texts, boxes, strict=True), 2):
-        apart = a.x1 <= b.x0 + 1 or b.x1 <= a.x0 + 1 or a.y1 <= b.y0 + 1 or b.y1 <= a.y0 + 1
-        assert apart, (name, one.get_text(), other.get_text())
-
-
-def drawn_texts(figure):
-    """Every text of a figure; tick labels only where their tick is in view."""
-    texts = [text for legend in figure.legends for text in legend.get_texts()]
-    for ax in figure.axes:
-        legend = ax.get_legend()
-        texts += [ax.title, ax.xaxis.label, ax.yaxis.label, *ax.texts, *(legend.get_texts() if legend else [])]
-        for axis in (ax.xaxis, ax.yaxis):
-            low, high = sorted(axis.get_view_interval())
-            ticks = [
-                tick for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()) if low <= tick.get_loc() <= high
-            ]
-            texts += [label for tick in ticks for label in (tick.label1, tick.label2)]
-    return [text for text in texts if text.get_visible() and text.get_text()]
 
 
 def test_runs_that_all_diverged_are_drawn_without_a_warning():

@@ -6,95 +6,13 @@ import itertools
 
 import numpy as np
 import pytest
-import xarray as xr
 from matplotlib.colors import to_hex, to_rgb
-from test_plots import band, check_texts, legend_texts, lines, no_warnings_left
 
 from mupjax import plots
 from mupjax.plots.style import round_numbers
 from mupjax.statistics.outcomes import outcomes
-
-SGD, ADAM = 2.0 ** np.arange(-3, 4), 2.0 ** np.arange(-10, -4)
-
-
-def sweep(names=("sp", "mup"), optimizers=("sgd", "adam"), depths=(2,), widths=(64, 256, 1024), seeds=3, test=True):
-    """A Dataset of `mupjax.sweep`'s structure: parabolas in log rate; sp's best rate falls as the root of the width.
-
-    More than two octaves above the best rate seed 0 diverges, more than three octaves above it all do.
-    """
-    sizes = np.array([float(max(w) if isinstance(w, tuple) else w) for w in widths])
-    labels = ["x".join(map(str, w)) if isinstance(w, tuple) else str(w) for w in widths]
-    rates = np.unique(np.concatenate([{"sgd": SGD, "adam": ADAM}[name] for name in optimizers]))
-    asked = np.stack([np.isin(rates, {"sgd": SGD, "adam": ADAM}[name]) for name in optimizers])
-    best = np.array([{"sgd": 1.0, "adam": 2.0**-7}[name] for name in optimizers])[:, None]
-    shape = (len(names), len(depths), len(optimizers), len(sizes), len(rates), seeds)
-    best = np.stack([best * (sizes / sizes[0]) ** (-0.5 * (name == "sp")) for name in names])[:, None, :, :, None, None]
-    octaves = np.log2(rates[:, None] / best)
-    final = 0.02 * (1 + 10 / np.sqrt(sizes[:, None, None])) * (1 + octaves**2) * (1 + 0.1 * np.arange(seeds))
-    final = np.broadcast_to(final * np.arange(1, len(depths) + 1)[:, None, None, None, None], shape).copy()
-    final[np.broadcast_to(octaves > np.where(np.arange(seeds) == 0, 2, 3), shape)] = np.nan
-    variables = {}
-    for name in ("train_loss", "test_loss")[: 2 if test else 1]:
-        curves = np.stack([np.full(shape, 0.5), final * (1 + (name == "test_loss"))], -1).astype(np.float32)
-        curves[~np.broadcast_to(asked[:, None, :, None], shape)] = np.nan
-        dims = ("parametrization", "depth", "optimizer", "width", "learning_rate", "seed", "step")
-        long_name = {"train_loss": "training loss", "test_loss": "test loss"}[name]
-        variables[name] = (dims, curves, {"units": "1", "long_name": long_name})
-    variables["asked"] = ("optimizer", "learning_rate"), asked
-    coords = {
-        "parametrization": list(names),
-        "depth": list(depths),
-        "optimizer": list(optimizers),
-        "width": ("width", sizes, {"units": "hidden units", "long_name": "width"}),
-        "width_label": ("width", labels),
-        "learning_rate": rates,
-        "seed": np.arange(seeds),
-        "step": [0, 200],
-    }
-    arguments = '{"batch_size": 64, "steps": 200, "optimizers": ["sgd", "adam"], "widths": [64, 256, 1024]}'
-    return xr.Dataset(variables, coords, {"arguments": arguments, "version_jax": "0.1.2", "device": "abacus"})
-
-
-def with_optimum(dataset, seeds=3):
-    """The sweep with a best rate for every seed, in halves of an octave about the line, and its drift."""
-    names, optimizers, widths = (dataset[name].values for name in ("parametrization", "optimizer", "width"))
-    drift = np.array([[-0.5 * (name == "sp")] * len(optimizers) for name in names])
-    level = np.log2([{"sgd": 1.0, "adam": 2.0**-7}[name] for name in optimizers])
-    logs = level[:, None] + drift[..., None] * np.log2(widths / widths[0])
-    spread = np.linspace(-0.5, 0.5, seeds) if seeds > 1 else np.zeros(1)
-    dims = ("parametrization", "optimizer")
-    return dataset.assign(
-        best_rate=((*dims, "width", "seed"), 2.0 ** (logs[..., None] + spread), {"units": "1"}),
-        drift=(dims, drift),
-        drift_half_width=(dims, np.full(drift.shape, 0.034)),
-    )
-
-
-def coordinates(models=("mup", "sp"), layers=("layer_1", "layer_2", "readout"), widths=(64, 128, 256, 512), seeds=3):
-    """A Dataset of a coordinate check: level in muP, while in sp all changes grow as the root of the width."""
-    steps, sizes = np.arange(5), np.array(widths, float)
-    layer = np.arange(1.0, len(layers) + 1)[:, None, None, None]
-    growth = np.stack([(sizes / 64) ** (0.5 * (model == "sp")) for model in models])[:, None, :, None, None]
-    change = 0.1 * growth * layer * np.sqrt(steps) * (1 + 0.1 * np.arange(seeds)[:, None])
-    dims = ("model", "layer", "width", "seed", "step")
-    words = ("mean |coordinate| of the layer's output", "mean |change of a coordinate| since step 0")
-    variables = {
-        name: (dims, values, {"units": "1", "long_name": text})
-        for name, values, text in zip(("coordinate", "change"), (0.5 + change, change), words, strict=True)
-    }
-    coords = {
-        "model": list(models),
-        "layer": list(layers),
-        "width": ("width", sizes, {"units": "hidden units", "long_name": "width"}),
-        "seed": np.arange(seeds),
-        "step": ("step", steps, {"units": "steps"}),
-        "control": ("model", [model == "sp" for model in models]),
-        "measured": (("model", "layer"), np.ones((len(models), len(layers)), bool)),
-        "fixed_size": (("model", "layer"), np.tile(np.array(layers) == "readout", (len(models), 1))),
-    }
-    arguments = '{"depth": 2, "optimizer": "sgd", "steps": 4, "widths": [64, 128, 256, 512]}'
-    return xr.Dataset(variables, coords, {"arguments": arguments, "version_jax": "0.1.2", "device": "abacus"})
-
+from tests.plots.reading import band, check_texts, legend_texts, lines, no_warnings_left
+from tests.result_datasets import SGD, coordinates, sweep, with_optimum
 
 # Outcomes
 

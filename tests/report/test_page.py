@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html.parser
 import re
 import shutil
 import subprocess
@@ -11,47 +10,13 @@ import subprocess
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from test_plots import NAMES, RESOLUTION, WORDS, comparison, diverge
 
 from mupjax import _files as files
 from mupjax import plots, report
+from tests.report.html import PIXEL, Page, written
+from tests.result_datasets import NAMES, RESOLUTION, WORDS, comparison, diverge
 
-VOID = {"meta", "img", "br", "hr", "input", "link", "wbr"}
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PIXEL = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
-
-
-class Page(html.parser.HTMLParser):
-    """Collects tags and text, and fails where a tag is closed that is not open."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.cells, self.text = [], [], [], ""
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag in ("td", "th"):
-            self.cells.append("")
-
-    def handle_endtag(self, tag):
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.text += data
-        if {"td", "th"} & set(self.open):
-            self.cells[-1] += data
-
-    def find(self, tag):
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 @pytest.fixture
@@ -67,10 +32,6 @@ def whole(tmp_path_factory):
     dataset, out = comparison(), tmp_path_factory.mktemp("whole")
     figures = plots.save_all(dataset, out)
     return dataset, figures, report.write(dataset, out, figures)
-
-
-def written(dataset, out, pictures):
-    return report.write(dataset, out / "report", pictures).read_text(encoding="utf-8")
 
 
 # The table

@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from test_plots_sweep import ADAM, SGD, coordinates, sweep, with_optimum
-from test_report import PIXEL, Page, written
 
 from mupjax import _files as files
 from mupjax import report
 from mupjax.report.settings import settings
 from mupjax.statistics import Verdict
+from tests.report.html import PIXEL, Page, written
+from tests.result_datasets import ADAM, SGD, coordinates, sweep, with_optimum
 
 VERDICTS = [
     Verdict(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mupjax import statistics as verdicts
+from mupjax import statistics
 from mupjax.statistics import REPRODUCED, Verdict, fit_slope, mean_slope
 
 WIDTHS = np.array([64, 128, 512, 1024])
@@ -62,8 +62,8 @@ def test_one_seed_has_no_interval():
 
 def test_verdicts_survive_json(tmp_path):
     whole = Verdict("a claim", 0.5, np.float64(0.1 + 0.2), 1e-300, 8, "<= 1", REPRODUCED)
-    lost = Verdict("another", None, math.nan, math.inf, 0, "none", verdicts.NOT_SHOWN)
-    path = verdicts.write([whole, lost], tmp_path)
+    lost = Verdict("another", None, math.nan, math.inf, 0, "none", statistics.NOT_SHOWN)
+    path = statistics.write([whole, lost], tmp_path)
     assert path == tmp_path / "verdicts.json"
     first, second = (Verdict(**row) for row in json.loads(path.read_text()))
     assert first == whole

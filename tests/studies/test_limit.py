@@ -5,7 +5,6 @@ import json
 import jax
 import numpy as np
 import pytest
-import worked_example
 from typer.testing import CliRunner
 
 import mupjax
@@ -17,6 +16,7 @@ from mupjax.studies.limit import limit
 from mupjax.studies.limit import widths as width_study
 from mupjax.studies.limit.widths import Point
 from mupjax.trajectory import Trajectory
+from tests import worked_example
 
 SMALL = {"depth": 2, "steps": 3, "particles": 256, "limit_runs": 4}
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sweep_case import GRID, TASK
 
 from mupjax.results import store
 from mupjax.sweeps import executors
 from mupjax.sweeps.plan import Cell
 from mupjax.sweeps.sweep import sweep
+from tests.sweep_case import GRID, TASK
 
 pytestmark = pytest.mark.xdist_group("sweep")  # with test_sweep.py: their programs are the same
 SWEEP = import_module("mupjax.sweeps.sweep")
@@ -130,11 +130,11 @@ SWEEP_DEFAULTS = SMALL | {
 
 def test_two_processes_of_jax_distributed_share_the_cells(tmp_path):
     program = """
-import sys; sys.path.insert(0, "tests")
+import sys
 import jax
 number, address, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 jax.distributed.initialize(address, num_processes=2, process_id=number)
-import test_executors as t
+from tests.sweeps import test_executors as t
 assert jax.process_count() == 2
 mine = []
 work = t.SWEEP.work
@@ -146,7 +146,7 @@ print(len(mine))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     command = [sys.executable, "-c", program]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": root}
     processes = [subprocess.Popen([*command, str(n), address, str(tmp_path)], **pipes) for n in range(2)]

@@ -15,7 +15,6 @@ import chex
 import jax
 import numpy as np
 import pytest
-from sweep_case import GRID, RATES, TASK
 
 import mupjax
 from mupjax import optim
@@ -26,10 +25,12 @@ from mupjax.sweeps.plan import describe, plan
 from mupjax.sweeps.sweep import sweep
 from mupjax.task import batch_order
 from mupjax.trajectory import TrajectorySpec
+from tests import sweep_case
+from tests.sweep_case import GRID, RATES, TASK
 
 pytestmark = pytest.mark.xdist_group("sweep")  # one process: its programs are shared by the tests
 SWEEP = import_module("mupjax.sweeps.sweep")  # mupjax.sweep is the function
-CASE = Path(__file__).with_name("sweep_case.py")
+CASE = Path(sweep_case.__file__)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from functools import cache
 import jax
 import numpy as np
 import pytest
-import worked_example
 from scipy import stats
 
 from mupjax import plots
@@ -17,6 +16,7 @@ from mupjax.parametrization import ip, mup
 from mupjax.statistics.slopes import fit_slope
 from mupjax.theorems.covariance import FIELDS, covariance_preservation, pairs, summarize
 from mupjax.trajectory import SpaceTime, Trajectory, TrajectorySpec
+from tests import worked_example
 
 SPEC = TrajectorySpec(gram_steps=(0, 1, 3), grams=(), space_time=("h", *FIELDS))
 SETTINGS = {"depth": 3, "learning_rate": 1.0, "steps": 3, "spec": SPEC}

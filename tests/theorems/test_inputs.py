@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mupjax import datasets
-from mupjax.theorems import inputs as input_check
+from mupjax.theorems import inputs
 from mupjax.theorems.inputs import Violation, check_inputs
 
 small_integers = st.tuples(st.integers(1, 7), st.integers(1, 4)).flatmap(
@@ -73,7 +73,7 @@ def test_blocks_of_rows_change_nothing(monkeypatch):
     x = np.random.default_rng(0).integers(-9, 10, (57, 6)).astype(float)
     whole = check_inputs(x)
     assert min(whole.num_orthogonal, whole.num_equal) > 0
-    monkeypatch.setattr(input_check, "_BLOCK", 7 * 57)
+    monkeypatch.setattr(inputs, "_BLOCK", 7 * 57)
     assert check_inputs(x) == whole
 
 
