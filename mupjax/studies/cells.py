@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from mupjax import devices, results
+from mupjax import _checks, devices, optim, results
 from mupjax.activations import Activation
 from mupjax.dynamics import feature_limit, kernel_limit
 from mupjax.dynamics.runs import BATCHES, DRAWS
@@ -51,7 +52,7 @@ def settings_of(
     **settings: Any,
 ) -> Settings:
     """Return what the cells share: random key, batches, and which steps are recorded (all, or about 200 of them)."""
-    base, stride = jax.random.key(key), -(-steps // MAX_RECORDED_STEPS)
+    base, stride = _checks.key(key), -(-steps // MAX_RECORDED_STEPS)
     batches = None
     if batch_size is not None:
         batches = batch_order(jax.random.fold_in(base, BATCHES), task.num_train, batch_size, steps)
@@ -80,7 +81,7 @@ def infinite_row(
         "steps": settings.steps,
         "key": jax.random.fold_in(settings.key, DRAWS),
         "batches": settings.batches,
-        "momentum": settings.momentum,
+        "optimizer": partial(optim.sgd, momentum=settings.momentum),
         "spec": settings.spec,
     }
     if kind.kind == "feature":

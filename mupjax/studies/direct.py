@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mupjax import devices
+from mupjax import devices, optim
 from mupjax.dynamics import dense, matrix_free
 from mupjax.dynamics._arguments import check_memory as check_budget
 from mupjax.dynamics.runs import map_runs, run_key
@@ -72,7 +72,7 @@ def train_runs(
             steps=settings.steps,
             key=key,
             batches=batches,
-            momentum=settings.momentum,
+            optimizer=partial(optim.sgd, momentum=settings.momentum),
             centred=settings.centred,
             spec=settings.spec,
             **options,

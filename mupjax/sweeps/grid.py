@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import optax
 
 from mupjax import activations, devices, network, optim
 from mupjax import parametrization as presets
+from mupjax._checks import check_choice
+from mupjax._checks import check_counts as check_counts
+from mupjax._checks import check_distinct as check_distinct
 from mupjax.activations import Activation
 from mupjax.dynamics import padded
 from mupjax.observers.named import NAMES as OBSERVABLE
@@ -23,16 +24,6 @@ from mupjax.task import Task
 from mupjax.trajectory import TrajectorySpec
 
 PADDING = ("auto", "always", "never")
-
-
-@dataclass(frozen=True)
-class Sgd:
-    """`mupjax.sgd` with momentum. A partial would do, but two of them are never equal, and each would be compiled."""
-
-    momentum: float = 0.0
-
-    def __call__(self, scaling: Any, learning_rate: Any) -> optax.GradientTransformation:
-        return optim.sgd(scaling, learning_rate, momentum=self.momentum)
 
 
 class Grid(NamedTuple):
@@ -118,8 +109,7 @@ def grid_of(
         raise ValueError(f"Expected `observe` to be drawn from {', '.join(OBSERVABLE)}, got {unknown[0]!r}.")
     observe_every = steps if observe_every is None else observe_every
     check_counts(observe_every=observe_every)
-    if padding not in PADDING:
-        raise ValueError(f"Expected `padding` to be one of {', '.join(PADDING)}, got padding={padding!r}.")
+    check_choice(PADDING, padding=padding)
     if spec.grams and 0 not in spec.resolve_gram_steps(steps):
         raise ValueError(f"Expected `spec.gram_steps` to begin with 0, got {spec.gram_steps!r}.")
     built_in = [_is_built_in(optimizer) for _, optimizer in named]
@@ -173,8 +163,8 @@ def _check_profile(preset: Parametrization, widths: tuple[Any, ...], depth: int)
             )
 
 
-def _is_built_in(optimizer: Any) -> bool:
-    return isinstance(optimizer, Sgd) or optimizer in (optim.adam, optim.adamw)
+def _is_built_in(optimizer: Optimizer) -> bool:
+    return optim.is_sgd(optimizer) or optimizer in (optim.adam, optim.adamw)
 
 
 def _octaves(width: int | tuple[int, ...], base_width: int) -> float:
@@ -183,28 +173,17 @@ def _octaves(width: int | tuple[int, ...], base_width: int) -> float:
     return max(abs(math.log2(one / base_width)) for one in widths)
 
 
-def check_counts(**counts: Any) -> None:
-    """Raise ValueError for counts that are not positive ints."""
-    for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise ValueError(f"Expected `{name}` to be a positive int, got {name}={count!r}.")
-
-
-def check_distinct(**entries: Sequence[Any]) -> None:
-    """Raise ValueError for lists that are empty or name something twice."""
-    for name, values in entries.items():
-        if not len(values):
-            raise ValueError(f"Expected `{name}` to name at least one, got none.")
-        if len(set(values)) < len(values):
-            raise ValueError(f"Expected `{name}` to be distinct, got {name}={list(values)!r}.")
-
-
 def _optimizer(given: str | Optimizer, momentum: float) -> tuple[str, Optimizer]:
     """Name and optimizer, equal for equal arguments."""
-    named: dict[str, Optimizer] = {"sgd": Sgd(momentum), "adam": optim.adam, "adamw": optim.adamw}
+    named: dict[str, Optimizer] = {
+        "sgd": optim.canonical(partial(optim.sgd, momentum=momentum)),
+        "adam": optim.adam,
+        "adamw": optim.adamw,
+    }
     if callable(given):
+        given = optim.canonical(given)
         name = getattr(given, "__name__", None)
-        if not name or not name.isidentifier():
+        if not name or not name.partition("(")[0].isidentifier():
             raise ValueError(f"Expected `optimizers` to have names (a function's `__name__`), got {given!r}.")
         return name, given
     if given not in named:
