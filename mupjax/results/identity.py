@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from mupjax import devices
+from mupjax import devices, optim
 from mupjax.task import Task
 
 
@@ -49,6 +49,8 @@ def arguments_json(arguments: Mapping[str, Any]) -> str:
     """
 
     def plain(value: Any) -> Any:
+        if callable(value) and (name := optim.own_name(value)):
+            return name
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         if callable(value):

@@ -15,6 +15,7 @@ from mupjax.activations import Activation
 from mupjax.dynamics import dense, matrix_free
 from mupjax.dynamics.runs import BATCHES, run_key
 from mupjax.network import hidden_widths
+from mupjax.optim import Optimizer
 from mupjax.parametrization import Parametrization
 from mupjax.sweeps.cell import in_chunks
 from mupjax.task import Task, batch_order
@@ -37,7 +38,7 @@ class Settings(NamedTuple):
       steps: how many updates.
       centred: whether f - f_0 is trained.
       batch_size: inputs a step sees; None is the full batch.
-      momentum: of SGD.
+      optimizer: a callable (scaling, learning_rate) -> optax.GradientTransformation.
       spec: what is recorded.
       memory_gb: what the largest cell may take.
       max_directions: what a hidden matrix may be asked from each side, where there are none (`dynamics.matrix_free`).
@@ -49,7 +50,7 @@ class Settings(NamedTuple):
     steps: int
     centred: bool
     batch_size: int | None
-    momentum: float
+    optimizer: Optimizer
     spec: TrajectorySpec
     memory_gb: float
     max_directions: int | None = None
@@ -131,7 +132,7 @@ def train_seeds(
             steps=settings.steps,
             key=key,
             batches=batches,
-            momentum=settings.momentum,
+            optimizer=settings.optimizer,
             centred=settings.centred,
             spec=settings.spec,
         )

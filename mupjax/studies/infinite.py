@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
-from mupjax import results
+from mupjax import optim, results
 from mupjax.dynamics import feature_limit, kernel_limit
 from mupjax.dynamics.runs import DRAWS
 from mupjax.parametrization import Parametrization
@@ -43,8 +43,9 @@ def why_none(preset: Parametrization, kind: str, settings: Settings) -> str | No
     if kind == "unstable":
         return "unstable: no limit"
     try:
+        momentum = optim.sgd_settings(settings.optimizer).momentum
         if kind == "feature":
-            feature_limit.check_known(preset, settings.depth, settings.activation, settings.momentum)
+            feature_limit.check_known(preset, settings.depth, settings.activation, momentum)
         else:
             kernel_limit.layer_weights(preset, depth=settings.depth, activation=settings.activation)
     except ValueError as why:
@@ -65,7 +66,7 @@ def compute(
         "steps": settings.steps,
         "key": jax.random.fold_in(settings.key, DRAWS),
         "batches": settings.batches(task),
-        "momentum": settings.momentum,
+        "optimizer": settings.optimizer,
         "spec": settings.spec,
     }
     if kind == "feature":

@@ -32,7 +32,6 @@ SPEC = TrajectorySpec(steps=(0, -1), grams=(), eval_inputs=())
 class Options(runner.Options, total=False):
     """What a sweep takes beside a study's options."""
 
-    momentum: float
     observe_every: int | None
     padding: str
 
@@ -45,7 +44,7 @@ def sweep(
     depths: Sequence[int] = (3,),
     learning_rates: Sequence[float] | np.ndarray | Mapping[str, Sequence[float]] = RATES,
     seeds: int = 3,
-    optimizers: Sequence[str | Optimizer] = ("sgd",),
+    optimizers: Sequence[str | Optimizer] | Mapping[str, Optimizer] = ("sgd",),
     steps: int = 200,
     batch_size: int | None = None,
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
@@ -68,8 +67,9 @@ def sweep(
       depths: numbers of hidden layers.
       learning_rates: base rates for all optimizers, or {optimizer: rates}.
       seeds: how many initialisations; those of one width are the same for every parametrization and rate.
-      optimizers: 'sgd', 'adam', 'adamw', or callables (scaling, learning_rate) -> optax.GradientTransformation with a
-        name; their scalings' numbers are traced.
+      optimizers: 'sgd', 'adam', 'adamw', or callables (scaling, learning_rate) -> optax.GradientTransformation, by
+        their `__name__`s or as {name: callable}; their scalings' numbers are traced. `functools.partial` sets the
+        keywords of mupjax's, as in `partial(mupjax.sgd, momentum=.9)`.
       steps: how many updates.
       batch_size: inputs a step sees; None is the full batch. All runs see the same batches.
       activation: a name, an Activation or a function.
@@ -79,8 +79,7 @@ def sweep(
       observe: any of 'sharpness', 'cosines', 'update_sizes' and 'preactivations' (`curvature`), of all runs at once.
         The sharpness is that of the full training loss with the later rates in it, of the Hessian itself where updates
         are normalized; preactivations are those of the first 64 training inputs.
-      **options: momentum: of 'sgd', in [0, 1).
-        observe_every: steps between observations; by default the first and the last step are observed.
+      **options: observe_every: steps between observations; by default the first and the last step are observed.
         padding: whether widths share a program: 'auto' (where that costs less than compiling), 'always' or 'never'.
         key, memory_gb, out, executor, about, derive, progress: as in every study (`sweeps.runner.Running`).
 
@@ -123,7 +122,7 @@ def run_grid(
       options: beside them.
       derive: adds what follows from all runs together.
     """
-    own, running = runner.split(kind, options, {"momentum": 0.0, "observe_every": None, "padding": "auto"})
+    own, running = runner.split(kind, options, {"observe_every": None, "padding": "auto"})
     given = {"spec": SPEC, "observe": (), "centred": False} | given | own | {"key": running.key}
     chosen = grid_of(task, **given, memory_gb=running.memory_gb)
     for preset, depth in itertools.product(chosen.parametrizations, chosen.depths):

@@ -1,5 +1,7 @@
 """Dense training: against a NumPy float64 network, the kernel limit, and itself under jit, vmap and other records."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -118,12 +120,13 @@ def test_momentum_and_decay_are_those_of_optax(task, key):
         optax.trace(0.9, nesterov=True), optax.add_decayed_weights(0.01), optax.scale(-rate)
     )
     common = dict(width=16, depth=2, steps=20, key=key)
+    momentum = partial(optim.sgd, momentum=0.9, nesterov=True)
     ours = dense.train(
-        task, mup(base_width=16), learning_rate=0.1, momentum=0.9, nesterov=True, weight_decay=0.01, **common
+        task, mup(base_width=16), learning_rate=0.1, optimizer=partial(momentum, weight_decay=0.01), **common
     )
     theirs = dense.train(task, mup(base_width=16), learning_rate=0.1, optimizer=lambda s, r: plain(s, r), **common)
     np.testing.assert_allclose(ours.predictions, theirs.predictions, atol=200 * F32)
-    without = dense.train(task, mup(base_width=16), learning_rate=0.1, momentum=0.9, nesterov=True, **common)
+    without = dense.train(task, mup(base_width=16), learning_rate=0.1, optimizer=momentum, **common)
     assert np.abs(without.predictions - theirs.predictions).max() > 1e-3  # negative control: the decay is felt
 
 
@@ -279,9 +282,8 @@ def test_memory_estimate_is_within_a_factor_of_two(width):
     task = Task(sphere(64, 32), np.ones((64, 1)))
     spec = TrajectorySpec(steps=(0, -1))
     settings = dict(width=width, depth=3, steps=10, spec=spec)
-    lowered = jax.jit(lambda k: dense.train(task, mup(), learning_rate=0.1, momentum=0.9, key=k, **settings)).lower(
-        jax.random.key(0)
-    )
+    common = dict(learning_rate=0.1, optimizer=partial(optim.sgd, momentum=0.9), **settings)
+    lowered = jax.jit(lambda k: dense.train(task, mup(), key=k, **common)).lower(jax.random.key(0))
     used = lowered.compile().memory_analysis()
     actual = used.temp_size_in_bytes + used.output_size_in_bytes
     estimate = sum(dense.estimate_bytes(task, **settings))
@@ -297,8 +299,10 @@ def test_memory_estimate_is_within_a_factor_of_two(width):
         ({"steps": 0}, ValueError, "`steps` to be a positive int, got steps=0"),
         ({"learning_rate": float("nan")}, ValueError, "`learning_rate` to be finite"),
         ({"learning_rate": -1.0}, ValueError, "`learning_rate` to be finite"),
-        ({"momentum": 1.0}, ValueError, "`momentum`"),
-        ({"momentum": 0.5, "optimizer": optim.sgd}, ValueError, "inside `optimizer`"),
+        ({"optimizer": partial(optim.sgd, momentum=1.0)}, ValueError, r"`momentum` to be in \[0, 1\)"),
+        ({"optimizer": partial(optim.sgd, weight_decay=-1.0)}, ValueError, "`weight_decay` to be >= 0"),
+        ({"key": -1}, ValueError, "`key` to be an int in 0"),
+        ({"key": jax.random.split(jax.random.key(0))}, ValueError, r"one JAX random key, got key=key<fry>\[2\]"),
         ({"batches": jnp.zeros((2, 2), jnp.int32)}, ValueError, r"`batches` to have shape \[3, B\]"),
         ({"batches": jnp.full((3, 2), 6, jnp.int32)}, ValueError, r"`batches` to index 0\.\.5, got 6"),
         ({"batches": jnp.zeros((3, 2))}, TypeError, "integer"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from mupjax.dynamics.implicit import passes
 from mupjax.dynamics.implicit.gaussian_matrix import Answer
 from mupjax.dynamics.implicit.scalings import limit_scalings
 from mupjax.dynamics.runs import map_runs
-from mupjax.optim import adam
+from mupjax.optim import adam, sgd
 from mupjax.parametrization import PerRole, get, ip, mup, ntp, sp
 from mupjax.task import Task, batch_order
 from mupjax.trajectory import TrajectorySpec
@@ -352,7 +353,8 @@ def test_scalings_in_the_limit_do_not_depend_on_the_form():
         ({"max_directions": 0}, "`max_directions`"),
         ({"memory_gb": 0.0}, "`memory_gb`"),
         ({"steps": 0}, "`steps`"),
-        ({"momentum": 1.0}, "`momentum`"),
+        ({"optimizer": partial(sgd, momentum=1.0)}, r"`momentum` to be in \[0, 1\), got momentum=1.0"),
+        ({"key": -1}, "`key` to be an int in 0"),
         ({"spec": TrajectorySpec(space_time=("h",)), "batch_size": 2}, "full batches"),
     ],
 )
@@ -363,9 +365,9 @@ def test_bad_input_is_one_clear_error(key, settings, message):
     if batch_size := settings.pop("batch_size", None):
         settings["batches"] = batch_order(key, 4, batch_size, 12)
     with pytest.raises(ValueError, match=message):
-        feature_limit.train(worked_example.task(), parametrization, key=key, **EXAMPLE | settings)
+        feature_limit.train(worked_example.task(), parametrization, **{"key": key} | EXAMPLE | settings)
 
 
 def test_adam_is_refused_with_the_reason(key):
-    with pytest.raises(ValueError, match="act on entries"):
+    with pytest.raises(ValueError, match=r"to be mupjax\.sgd, .* got adam: .* no entries for another optimizer"):
         feature_limit.train(worked_example.task(), mup(), key=key, optimizer=adam, **EXAMPLE)

@@ -18,6 +18,7 @@ from mupjax.dynamics import dense, kernel_limit
 from mupjax.dynamics._neural_tangents import load
 from mupjax.dynamics.kernel_limit import kernels, layer_weights, train
 from mupjax.network import MLP, scaling_tree
+from mupjax.optim import adam, sgd
 from mupjax.parametrization import PerRole, ip, mup, ntp, sp
 from mupjax.task import Task, batch_order
 from mupjax.trajectory import TrajectorySpec
@@ -307,7 +308,7 @@ def test_real_training_meets_its_own_limit_and_fails_the_others():
 
 
 def test_mean_covariance_and_expected_loss_over_initialisations():
-    steps, options = (0, 2, 6), {"learning_rate": 1.0, "steps": 6, "momentum": 0.5}
+    steps, options = (0, 2, 6), {"learning_rate": 1.0, "steps": 6, "optimizer": functools.partial(sgd, momentum=0.5)}
     spec = TrajectorySpec(steps=steps, grams=())
     limit = train(MSE, ntp(), depth=2, spec=spec, **options)
     runs = [
@@ -413,7 +414,7 @@ def reference(momentum, nesterov, learning_rate, batches):
     optimizer = optax.sgd(learning_rate, momentum or None, nesterov)
     seen = np.tile(np.arange(4), (12, 1)) if batches is None else batches
     options = {"depth": 2, "activation": "erf", "learning_rate": learning_rate, "steps": 12, "batches": batches}
-    options |= {"momentum": momentum, "nesterov": nesterov, "spec": LOSSES}
+    options |= {"optimizer": functools.partial(sgd, momentum=momentum, nesterov=nesterov), "spec": LOSSES}
     return options, limit, lambda f_0, loss: linear_model(vectors * np.sqrt(values), f_0, loss, optimizer, seen)
 
 
@@ -534,9 +535,18 @@ def test_refused_parametrizations(parametrization, depth, message):
         ({"steps": 0}, "Expected `steps` to be a positive int, got steps=0"),
         ({"learning_rate": -1.0}, "Expected `learning_rate` to be finite and >= 0"),
         ({"learning_rate": float("nan")}, "Expected `learning_rate` to be finite and >= 0"),
-        ({"learning_rate": np.ones(2)}, "Expected `learning_rate` to be finite and >= 0"),
+        ({"learning_rate": jnp.ones(2)}, "Expected `learning_rate` to be finite and >= 0"),
         ({"learning_rate": optax.linear_schedule(1.0, -3.0, 2)}, "Expected `learning_rate` to be finite and >= 0"),
-        ({"momentum": 1.0}, r"Expected `momentum` to be in \[0, 1\), got momentum=1.0"),
+        (
+            {"optimizer": functools.partial(sgd, momentum=1.0)},
+            r"`momentum` to be in \[0, 1\), got momentum=1.0",
+        ),
+        (
+            {"optimizer": functools.partial(sgd, weight_decay=0.1)},
+            r"without weight_decay in the kernel limit, got weight_decay=0.1",
+        ),
+        ({"optimizer": adam}, "Expected `optimizer` to be mupjax.sgd, .* got adam: "),
+        ({"key": 2**32}, "Expected `key` to be an int in 0"),
         ({"batches": np.zeros((3, 2), int)}, r"Expected `batches` to have shape \[2, B\], got shape \(3, 2\)"),
         ({"batches": np.full((2, 2), 4)}, r"Expected `batches` to index 0..3, got 4"),
         ({"batches": np.full((2, 2), -1)}, r"Expected `batches` to index 0..3, got -1"),

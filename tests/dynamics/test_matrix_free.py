@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,7 @@ from mupjax.dynamics.implicit.passes import principal_coordinates
 from mupjax.dynamics.implicit.scalings import scalings_of
 from mupjax.dynamics.runs import map_runs
 from mupjax.network import MLP
-from mupjax.optim import adam
+from mupjax.optim import adam, sgd
 from mupjax.parametrization import hp, hpz, ip, ip_bias, ip_llr, ip_non_centered, mup, ntp, sp
 from mupjax.task import Task, batch_order
 from mupjax.trajectory import TrajectorySpec
@@ -60,19 +62,18 @@ def params_of(task, parametrization, activation, key):
     return nn.meta.unbox(MLP(WIDTHS, 3, task.out_dim, parametrization, activation).init(key, task.x_train))["params"]
 
 
+HEAVY_BALL = partial(sgd, momentum=0.5)
 NAMES = ("layer_1", "layer_2", "layer_3", "readout")
 
 
 CASES = {
     "plain": (mup, {}, {}),
-    "momentum, test inputs, batches": (mup, {"test": True}, {"momentum": 0.9, "batch_size": 2}),
+    "momentum, test inputs, batches": (mup, {"test": True}, {"optimizer": partial(sgd, momentum=0.9), "batch_size": 2}),
     "Nesterov, decay, schedule, ReLU": (
         mup,
         {},
         {
-            "momentum": 0.5,
-            "nesterov": True,
-            "weight_decay": 0.05,
+            "optimizer": partial(sgd, momentum=0.5, nesterov=True, weight_decay=0.05),
             "learning_rate": optax.cosine_decay_schedule(1.0, STEPS),
             "activation": "relu",
         },
@@ -87,14 +88,14 @@ CASES = {
     "ip_llr, ReLU, calibrated rates, momentum": (
         lambda: ip_llr(3, sigma=2**0.5, biases="first", bias_std=0.5),
         {"test": True},
-        {"activation": "relu", "initial_rates": (0.7, 20.0, 30.0, 5.0), "momentum": 0.5},
+        {"activation": "relu", "initial_rates": (0.7, 20.0, 30.0, 5.0), "optimizer": HEAVY_BALL},
     ),
     "ip_llr, all biases from 0, schedule": (
         lambda: ip_llr(3, biases="all"),
         {"outputs": 2},
         {"activation": "relu", "learning_rate": optax.cosine_decay_schedule(1.0, STEPS)},
     ),
-    "hp, decay": (lambda: hp(biases="all", bias_std=0.3), {}, {"weight_decay": 0.05}),
+    "hp, decay": (lambda: hp(biases="all", bias_std=0.3), {}, {"optimizer": partial(sgd, weight_decay=0.05)}),
     "hpz, batches": (hpz, {"test": True}, {"batch_size": 3}),
     "ip_bias, 2 outputs": (lambda: ip_bias(3), {"outputs": 2}, {}),
     "ip_non_centered": (lambda: ip_non_centered(mean=0.8), {"test": True}, {"activation": "relu"}),
@@ -250,7 +251,8 @@ def test_estimated_bytes_against_the_compiled_program(key):
         ({"width": (8, 8)}, "one width for each of 3 layers"),
         ({"steps": 0}, "`steps` to be a positive int"),
         ({"learning_rate": -1.0}, "`learning_rate` to be finite and >= 0"),
-        ({"momentum": 1.0}, "`momentum`"),
+        ({"optimizer": partial(sgd, momentum=1.0)}, r"`momentum` to be in \[0, 1\), got momentum=1.0"),
+        ({"key": -1}, r"`key` to be an int in 0\.\.2\*\*32 - 1 or one JAX random key, got key=-1"),
         ({"batches": np.zeros((3, 2), int)}, "`batches` to have shape"),
         ({"max_directions": 0}, "`max_directions` to be a positive int"),
         ({"width": 10**8}, r"memory_gb=8, got about .* GB for 14 directions at width 100000000"),
@@ -266,5 +268,5 @@ def test_bad_input_is_one_clear_error(key, settings, message):
 
 def test_adam_is_refused_with_the_reason(key):
     settings = {"width": 16, "depth": 1, "learning_rate": 1.0, "steps": 1, "optimizer": adam}
-    with pytest.raises(ValueError, match="act on entries"):
+    with pytest.raises(ValueError, match=r"to be mupjax\.sgd, .* got adam: .* no entries for another optimizer"):
         matrix_free.train(worked_example.task(), mup(), key=key, **settings)

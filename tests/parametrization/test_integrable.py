@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from functools import partial
 
 import flax
 import flax.linen as nn
@@ -428,14 +429,14 @@ def test_limits_know_decay_and_refuse_momentum(key):
     task = worked_example.task()
     settings = {"depth": 3, "activation": "relu", "learning_rate": 1.0, "steps": 5, "key": key, "spec": STEPS}
     settings |= {"initial_rates": (1.0, 4.0, 4.0, 2.0)}
-    llr = ip_llr(3, sigma=2**0.5)
-    limit = feature_limit.train(task, llr, num_particles=2048, weight_decay=0.3, **settings).predictions
+    llr, decay = ip_llr(3, sigma=2**0.5), partial(optim.sgd, weight_decay=0.3)
+    limit = feature_limit.train(task, llr, num_particles=2048, optimizer=decay, **settings).predictions
     other = feature_limit.train(task, llr, num_particles=2048, **settings).predictions
-    wide = matrix_free.train(task, llr, width=65536, weight_decay=0.3, **settings).predictions
+    wide = matrix_free.train(task, llr, width=65536, optimizer=decay, **settings).predictions
     # What is left at this width is a fluctuation; a limit without the decay would be away by the right hand side.
     assert np.sqrt(np.mean((limit - wide) ** 2)) < 0.3 * np.sqrt(np.mean((limit - other) ** 2))
     with pytest.raises(ValueError, match=r"no `momentum` in the limit of ip_llr, got 0\.9"):
-        feature_limit.train(task, llr, momentum=0.9, **settings)
+        feature_limit.train(task, llr, optimizer=partial(optim.sgd, momentum=0.9), **settings)
     with pytest.raises(ValueError, match="bias of the readout to start at 0"):
         feature_limit.train(task, mup(biases="all", bias_std=1.0), **settings)
 

@@ -310,7 +310,7 @@ RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((4, 6)), RNG.standard_normal((4, 2))
 OPTIMIZERS = {
     "sgd": {"learning_rate": 0.4},
-    "momentum": {"learning_rate": 0.2, "momentum": 0.9},
+    "momentum": {"learning_rate": 0.2, "optimizer": functools.partial(optim.sgd, momentum=0.9)},
     # an epsilon as large as typical gradients, so that one that does not scale with them shows
     "adam": {"learning_rate": 0.1, "optimizer": functools.partial(optim.adam, eps=0.1)},
 }

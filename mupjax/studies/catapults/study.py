@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mupjax import devices, results
+from mupjax import devices, optim, results
 from mupjax.activations import Activation
 from mupjax.activations import get as get_activation
 from mupjax.dynamics import dense
@@ -177,7 +177,7 @@ def _trainer(design: _Design) -> Callable[[_Run, Task], dict[str, Any]]:
             learning_rate=run.factor / sharpness_0 if constant else run.factor,
             steps=design.steps,
             key=run.key,
-            optimizer=None if constant else optimizer,
+            optimizer=optim.sgd if constant else optimizer,
             spec=SPEC,
             observers=seen,
         )

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Unpack
 
 import jax
 
-from mupjax import activations, devices, metrics, parametrization, results
+from mupjax import activations, devices, metrics, optim, parametrization, results
 from mupjax.activations import Activation
 from mupjax.network import hidden_widths
+from mupjax.optim import Optimizer
 from mupjax.parametrization import Parametrization, classification
 from mupjax.studies import cells, infinite
 from mupjax.studies.cells import DENSE, LINEARIZED, MATRIX_FREE, Settings, Width
@@ -31,7 +32,6 @@ RUN_DIMS = ("parametrization", "width", "seed")
 class Options(runner.Options, total=False):
     """What a comparison takes beside a study's options."""
 
-    momentum: float
     particles: int
     limit_runs: int
     linearize: bool
@@ -40,7 +40,6 @@ class Options(runner.Options, total=False):
 
 
 _OWN = {
-    "momentum": 0.0,
     "particles": LIMIT_PARTICLES,
     "limit_runs": LIMIT_RUNS,
     "linearize": False,
@@ -60,6 +59,7 @@ def compare(
     seeds: int = 3,
     steps: int = 200,
     batch_size: int | None = None,
+    optimizer: Optimizer = optim.sgd,
     centred: bool = True,
     base_width: int = 1,
     limit: bool = True,
@@ -76,15 +76,16 @@ def compare(
       activation: a name, an Activation or a function.
       learning_rate: one base rate for all, or {parametrization: rate}; by default 1, and .3 for ntp.
       seeds: how many initialisations of each width.
-      steps: how many SGD updates.
+      steps: how many updates.
       batch_size: inputs a step sees; None is the full batch. All networks and limits see the same batches.
+      optimizer: a callable (scaling, learning_rate) -> optax.GradientTransformation. Infinite-width limits are those of
+        `mupjax.sgd` and of partials of it that set momentum, nesterov or weight_decay: beside others their rows say so.
       centred: train and report f - f_0.
       base_width: the width at which parametrizations given by name are the standard network.
       limit: compute the infinite-width rows.
       gram_steps: when features are measured, 0 first; negative ones count from the end.
-      **options: momentum: of SGD, in [0, 1).
-        particles, limit_runs: of the feature-learning limit (`dynamics.feature_limit`): its error falls a little
-        faster than particles^-1/2, and as limit_runs^-1/2; the runs give the error bars.
+      **options: particles, limit_runs: of the feature-learning limit (`dynamics.feature_limit`): its error falls a
+        little faster than particles^-1/2, and as limit_runs^-1/2; the runs give the error bars.
         linearize: train the first-order model around the initial weights instead of the networks: what lies between
         these and a kernel limit. It has no infinite-width row where features are learned.
         matrix_free_from: networks at least this wide are trained exactly in law without hidden matrices
@@ -129,7 +130,7 @@ def compare(
         steps=steps,
         centred=centred,
         batch_size=batch_size,
-        momentum=own["momentum"],
+        optimizer=optim.canonical(optimizer),
         spec=cells.recorded(steps, tuple(gram_steps)),
         memory_gb=devices.memory_budget(running.memory_gb),
         max_directions=own["max_directions"],
@@ -264,10 +265,9 @@ def _grid(task: Task, preset: Parametrization, widths, rate: float, seeds: int, 
         depths=(settings.depth,),
         learning_rates=(rate,),
         seeds=seeds,
-        optimizers=("sgd",),
+        optimizers={"sgd": settings.optimizer},  # the name that tells it in a plan
         steps=settings.steps,
         batch_size=settings.batch_size,
-        momentum=settings.momentum,
         activation=settings.activation,
         base_width=1,  # the parametrization has one already
         centred=settings.centred,

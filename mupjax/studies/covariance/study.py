@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 import jax
 import numpy as np
 
-from mupjax import activations, devices, results
+from mupjax import activations, devices, optim, results
 from mupjax import parametrization as presets
 from mupjax.activations import Activation
 from mupjax.dynamics import feature_limit
@@ -99,7 +99,7 @@ def covariance_study(
         steps=steps,
         centred=False,
         batch_size=None,
-        momentum=0.0,
+        optimizer=optim.sgd,
         spec=TrajectorySpec(gram_steps=tuple(gram_steps), grams=(), space_time=FIELDS),
         memory_gb=devices.memory_budget(running.memory_gb),
     )

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Unpack
 
 import jax
 
-from mupjax import activations, devices, results
+from mupjax import activations, devices, optim, results
 from mupjax import parametrization as presets
 from mupjax.activations import Activation
+from mupjax.optim import Optimizer
 from mupjax.parametrization import Parametrization, classification
 from mupjax.studies import cells, infinite
 from mupjax.studies.cells import Settings
@@ -29,14 +30,13 @@ PARTICLES, RUNS = 4096, 4
 class Options(runner.Options, total=False):
     """What the limit takes beside a study's options."""
 
-    momentum: float
     particles: int
     limit_runs: int
     error: float | None
     max_seconds: float
 
 
-_OWN = {"momentum": 0.0, "particles": PARTICLES, "limit_runs": RUNS, "error": None, "max_seconds": 600.0}
+_OWN = {"particles": PARTICLES, "limit_runs": RUNS, "error": None, "max_seconds": 600.0}
 
 
 def limit(
@@ -49,6 +49,7 @@ def limit(
     learning_rate: float | None = None,
     steps: int = 50,
     batch_size: int | None = None,
+    optimizer: Optimizer = optim.sgd,
     seeds: int = 256,
     base_width: int = 1,
     **options: Unpack[Options],
@@ -59,10 +60,9 @@ def limit(
       task: data and loss.
       parametrization: a name or a Parametrization with a feature-learning or kernel limit.
       widths: ascending widths of a width study (`width_study`), none by default.
-      depth, activation, learning_rate, steps, batch_size, base_width: as in `compare`.
+      depth, activation, learning_rate, steps, batch_size, optimizer, base_width: as in `compare`.
       seeds: networks of the narrowest widths of the study; fewer of wider ones.
-      **options: momentum: of SGD, in [0, 1).
-        particles, limit_runs: of the feature-learning limit (`dynamics.feature_limit`).
+      **options: particles, limit_runs: of the feature-learning limit (`dynamics.feature_limit`).
         error: instead of limit_runs: add runs until the largest standard error of a prediction is at most this.
         max_seconds: with `error`, how long all runs may take.
         key, memory_gb, out, executor, about, derive, progress: as in every study (`sweeps.runner.Running`).
@@ -98,7 +98,7 @@ def limit(
         steps=steps,
         centred=kind == "kernel",
         batch_size=batch_size,
-        momentum=own["momentum"],
+        optimizer=optim.canonical(optimizer),
         spec=cells.recorded(steps, (0, -1)),
         memory_gb=devices.memory_budget(running.memory_gb),
     )

@@ -29,7 +29,7 @@ def transfer(
     depth: int = 2,
     learning_rates: Sequence[float] | np.ndarray | Mapping[str, Sequence[float]] = RATES,
     seeds: int = 12,
-    optimizers: Sequence[str | Optimizer] = ("sgd", "adam"),
+    optimizers: Sequence[str | Optimizer] | Mapping[str, Optimizer] = ("sgd", "adam"),
     steps: int = 20,
     batch_size: int | None = 64,
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
