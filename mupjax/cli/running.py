@@ -1,4 +1,4 @@
-"""What every command does around its computation: options to arguments, results to table, report and figures."""
+"""What every command does around its computation: JAX's settings, results to table, report and figures."""
 
 from __future__ import annotations
 
@@ -9,32 +9,6 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Never
-
-from mupjax.cli import parsing
-
-
-def task_settings(
-    classes: str,
-    train_size: int,
-    test_size: str,
-    loss: str,
-    grayscale: bool,
-    standardize: str,
-    scale: str,
-    data_dir: Path | None,
-) -> dict[str, Any]:
-    """The options of the panel 'Data' as `datasets.load` takes them."""
-    named = {"auto": "auto", "none": None}
-    return {
-        "classes": None if classes == "all" else parsing.whole_numbers("classes", classes),
-        "train_size": train_size,
-        "test_size": named[test_size] if test_size in named else parsing.whole_number("test_size", test_size),
-        "loss": loss,
-        "grayscale": grayscale,
-        "standardize": parsing.standardize(standardize),
-        "scale": scale,
-        "data_dir": data_dir,
-    }
 
 
 def compute(

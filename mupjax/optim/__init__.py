@@ -5,6 +5,7 @@ from mupjax.optim.cosines import UpdateCosines as UpdateCosines
 from mupjax.optim.cosines import cosines as cosines
 from mupjax.optim.cosines import track_cosines as track_cosines
 from mupjax.optim.normalized import normalize_updates as normalize_updates
+from mupjax.optim.optimizers import OPTIMIZERS as OPTIMIZERS
 from mupjax.optim.optimizers import Optimizer as Optimizer
 from mupjax.optim.optimizers import adam as adam
 from mupjax.optim.optimizers import adamw as adamw

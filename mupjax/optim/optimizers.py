@@ -97,3 +97,6 @@ def adam(
 
 def _is_zero(number: Any) -> bool:
     return isinstance(number, int | float) and number == 0  # an array may be a tracer: it is never looked at
+
+
+OPTIMIZERS: dict[str, Optimizer] = {"sgd": sgd, "adam": adam, "adamw": adamw}  # by the names that studies take

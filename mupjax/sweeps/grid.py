@@ -201,7 +201,7 @@ def check_distinct(**entries: Sequence[Any]) -> None:
 
 def _optimizer(given: str | Optimizer, momentum: float) -> tuple[str, Optimizer]:
     """Name and optimizer, equal for equal arguments."""
-    named: dict[str, Optimizer] = {"sgd": Sgd(momentum), "adam": optim.adam, "adamw": optim.adamw}
+    named: dict[str, Optimizer] = {**optim.OPTIMIZERS, "sgd": Sgd(momentum)}
     if callable(given):
         name = getattr(given, "__name__", None)
         if not name or not name.isidentifier():
