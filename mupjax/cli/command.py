@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar, get_type_hints, runtime_checkable
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, get_type_hints, runtime_checkable
 
 import typer
 
@@ -21,7 +21,7 @@ class Record(Protocol):
 
     def _asdict(self) -> Keywords: ...
 
-    def _replace(self, **fields: Any) -> Self: ...
+    def _replace(self, **fields: object) -> Any: ...
 
 
 R = TypeVar("R", bound=Record)

@@ -25,8 +25,7 @@ class Study(NamedTuple):
     limit: Annotated[bool, options.limit_option(help="Compute the infinite-width rows.")] = True
     resolution: options.Resolution = options.Resolution()
     linearize: Annotated[
-        bool,
-        options.training_option("--linearize", help="Train the networks' first-order models."),
+        bool, options.training_option("--linearize", help="Train the networks' first-order models.")
     ] = False
     matrix_free_from: Annotated[
         int | None,
@@ -41,8 +40,7 @@ class Study(NamedTuple):
         ),
     ] = None
     gram_steps: Annotated[
-        str,
-        options.training_option(help="Steps at which features are measured; -1 is the last."),
+        str, options.training_option(help="Steps at which features are measured; -1 is the last.")
     ] = "0,-1"
 
 
@@ -76,8 +74,4 @@ def compare(given: Compare) -> None:
     running.compute(run, given.out, given.data.dataset, task, settings, given.running.memory_gb)
 
 
-COMMAND = Command(
-    compare,
-    Compare(),
-    example="mupjax compare --widths 16,64 --steps 20 --batch-size 8 --out compared",
-)
+COMMAND = Command(compare, Compare(), example="mupjax compare --widths 16,64 --steps 20 --batch-size 8 --out compared")

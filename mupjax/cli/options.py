@@ -104,9 +104,7 @@ class Training(NamedTuple):
 class Resolution(NamedTuple):
     """The resolution of the feature-learning limit."""
 
-    particles: Annotated[int, limit_option(help="Particles of the feature-learning limit; powers of two are best.")] = (
-        512
-    )
+    particles: Annotated[int, limit_option(help="Particles of the feature-learning limit; best a power of two.")] = 512
     limit_runs: Annotated[int, limit_option(help="Independent runs of the limit; they give its error bars.")] = 4
 
 
