@@ -1,4 +1,4 @@
-"""The command line as a user meets it: in processes of its own; help, examples and records of options in this one."""
+"""The command line as a user meets it: a run and a kill in processes of their own, the rest through `main()`."""
 
 import inspect
 import json
@@ -26,6 +26,20 @@ def run(*words, timeout=300):
     return subprocess.run([sys.executable, "-m", "mupjax.cli", *words], capture_output=True, text=True, timeout=timeout)
 
 
+@pytest.fixture
+def here(monkeypatch, capsys):
+    """Run words in this process, where JAX runs already: exit code, stdout and stderr."""
+
+    def call(*words):
+        monkeypatch.setattr("mupjax.cli.running.prepare_jax", lambda cache: None)
+        monkeypatch.setattr(sys, "argv", ["mupjax", *words])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return end.value.code, *capsys.readouterr()
+
+    return call
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("cli") / "results"
@@ -46,16 +60,16 @@ def test_compare_leaves_table_store_report_and_figures(finished):
     assert json.loads(data.attrs["arguments"])["widths"] == [8, 16]
 
 
-def test_the_same_command_resumes_and_another_is_refused(finished):
+def test_the_same_command_resumes_and_another_is_refused(finished, here):
     out, done = finished
     before = (out / "results.zarr" / "zarr.json").stat().st_mtime_ns
-    again = run(*SMALL.split(), "--out", str(out))
-    assert again.returncode == 0
-    assert "already" in again.stdout
-    assert again.stdout.split("\n", 1)[1].strip() == done.stdout.strip()
-    other = run(*SMALL.replace("--steps 5", "--steps 6").split(), "--out", str(out))
-    assert other.returncode == 2
-    assert "steps=5, not 6" in other.stderr
+    code, again, _ = here(*SMALL.split(), "--out", str(out))
+    assert code == 0
+    assert "already" in again
+    assert again.split("\n", 1)[1].strip() == done.stdout.strip()
+    code, _, message = here(*SMALL.replace("--steps 5", "--steps 6").split(), "--out", str(out))
+    assert code == 2
+    assert "steps=5, not 6" in message
     assert (out / "results.zarr" / "zarr.json").stat().st_mtime_ns == before
 
 
@@ -113,13 +127,9 @@ BAD = {
 
 
 @pytest.mark.parametrize("words", BAD)
-def test_bad_input_is_one_line_and_exit_code_two(words, monkeypatch, capsys):
-    monkeypatch.setattr("mupjax.cli.running.prepare_jax", lambda cache: None)  # JAX runs in this process
-    monkeypatch.setattr(sys, "argv", ["mupjax", *words.split()])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    message = capsys.readouterr().err
-    assert end.value.code == 2, message
+def test_bad_input_is_one_line_and_exit_code_two(words, here):
+    code, _, message = here(*words.split())
+    assert code == 2, message
     assert BAD[words] in message
     if message.startswith("mupjax: error:"):  # ours; usage errors are the command line library's
         assert message.count("\n") == 1
@@ -128,10 +138,9 @@ def test_bad_input_is_one_line_and_exit_code_two(words, monkeypatch, capsys):
 GRID = "sweep --parametrizations mup,sp --widths 4,8 --depths 1 --learning-rates .1:.4:3 --seeds 2 --steps 3"
 
 
-def test_sweep_plans_computes_resumes_and_loses_nothing_to_a_full_disk(tmp_path):
+def test_sweep_plans_computes_resumes_and_loses_nothing_to_a_full_disk(tmp_path, here):
     words = [*GRID.split(), "--train-size", "8", "--test-size", "none"]
-    plan = run(*words, "--dry-run")
-    assert "24 runs in 2 cells; 1 programs to compile." in plan.stdout
+    assert "24 runs in 2 cells; 1 programs to compile." in here(*words, "--dry-run")[1]
     out = tmp_path / "out"
     limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2); "
     limited += "from mupjax.cli import main; main()"
@@ -140,14 +149,13 @@ def test_sweep_plans_computes_resumes_and_loses_nothing_to_a_full_disk(tmp_path)
     assert full.returncode == 2
     assert "File too large" in full.stderr
     assert "Traceback" not in full.stderr
-    first = run(*words, "--out", str(out))
-    assert first.returncode == 0, first.stderr
+    code, first, message = here(*words, "--out", str(out))
+    assert code == 0, message
     assert {"results.zarr", "report.html", "learning_rates.png"} <= {path.name for path in out.iterdir()}
     arguments = json.loads(store.read(out / "results.zarr").attrs["arguments"])
     assert arguments["dataset"] == "digits"
     assert arguments["learning_rates"] == {"sgd": [0.1, 0.2, 0.4]}
-    again = run(*words, "--out", str(out))
-    assert again.stdout == first.stdout
+    assert here(*words, "--out", str(out))[1] == first
 
 
 COMMANDS = ("compare", "limit", "sweep", "transfer", "coord-check", "describe")
@@ -183,12 +191,10 @@ def test_the_example_of_a_help_text_is_read_to_the_end(command, monkeypatch):
         cli.main()
 
 
-def test_the_example_of_describe_runs(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["mupjax", *example_of("describe")])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    assert end.value.code == 0
-    assert "layer_1/kernel" in capsys.readouterr().out
+def test_the_example_of_describe_runs(here):
+    code, printed, _ = here(*example_of("describe"))
+    assert code == 0
+    assert "layer_1/kernel" in printed
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -24,8 +24,7 @@ class Study(NamedTuple):
         ),
     ] = None
     parametrization: Annotated[
-        str,
-        options.network_option(help=f"Of the library's MLP: {options.one_of(PRESETS)}."),
+        str, options.network_option(help=f"Of the library's MLP: {options.one_of(PRESETS)}.")
     ] = "mup"
     widths: Annotated[str, options.network_option(help="Ascending.")] = "64,128,256,512,1024"
     depth: options.Depth = 3
@@ -45,8 +44,7 @@ class Study(NamedTuple):
     steps: Annotated[int, options.training_option(help="Updates, all on one batch.")] = 3
     centred: options.Centred = True
     control: Annotated[
-        bool,
-        options.network_option(help="Also check a standard network with one rate, which must fail."),
+        bool, options.network_option(help="Also check a standard network with one rate, which must fail.")
     ] = True
 
 

@@ -17,8 +17,7 @@ class Study(NamedTuple):
 
     parametrizations: options.Parametrizations = "sp,mup"
     sp_exponent: Annotated[
-        float,
-        options.network_option(help="sp's learning rate falls as width^-this; 0: one rate for all."),
+        float, options.network_option(help="sp's learning rate falls as width^-this; 0: one rate for all.")
     ] = 1.0
     widths: options.Widths = "64,128,256,512"
     depths: Annotated[str, options.network_option(help="Numbers of hidden layers.")] = "3"

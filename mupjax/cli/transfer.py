@@ -14,8 +14,7 @@ class Study(NamedTuple):
     """What the sweep takes beside the task, the key and the memory."""
 
     parametrizations: Annotated[
-        str,
-        options.network_option(help="Compared with the control, sp with one rate for all widths."),
+        str, options.network_option(help="Compared with the control, sp with one rate for all widths.")
     ] = "mup"
     widths: options.Widths = "64,128,256,512"
     depth: options.Depth = 2
