@@ -1,4 +1,4 @@
-"""What every command does around its computation: options to arguments, results to table, report and figures."""
+"""What every command does around its computation: JAX's settings, results to table, report and figures."""
 
 from __future__ import annotations
 
@@ -11,37 +11,13 @@ from pathlib import Path
 from typing import Any, Never
 
 from mupjax.cli import parsing
-
-
-def task_settings(
-    classes: str,
-    train_size: int,
-    test_size: str,
-    loss: str,
-    grayscale: bool,
-    standardize: str,
-    scale: str,
-    data_dir: Path | None,
-) -> dict[str, Any]:
-    """The options of the panel 'Data' as `datasets.load` takes them."""
-    named = {"auto": "auto", "none": None}
-    return {
-        "classes": None if classes == "all" else parsing.whole_numbers("classes", classes),
-        "train_size": train_size,
-        "test_size": named[test_size] if test_size in named else parsing.whole_number("test_size", test_size),
-        "loss": loss,
-        "grayscale": grayscale,
-        "standardize": parsing.standardize(standardize),
-        "scale": scale,
-        "data_dir": data_dir,
-    }
+from mupjax.cli.options import Data
 
 
 def compute(
     run: Callable[..., Any],
     out: Path | None,
-    dataset: str,
-    task_settings: dict[str, Any],
+    data: Data,
     settings: dict[str, Any],
     memory_gb: float | None,
 ) -> None:
@@ -49,18 +25,12 @@ def compute(
     from mupjax import datasets, report
 
     say_what_is_there(out)
-    task = datasets.load(dataset, **task_settings)
-    about = about_task(dataset, task_settings)
-    results = run(task, **settings, memory_gb=memory_gb, out=out, about=about, progress=True)
+    task = datasets.load(data.dataset, **parsing.task(data))
+    results = run(task, **settings, memory_gb=memory_gb, out=out, about=parsing.about(data), progress=True)
     print_table(*report.format_table(results))
     if "error_run" in results:
         print_table(*report.format_width_study(results))
     write_report(results, out)
-
-
-def about_task(dataset: str, task_settings: dict[str, Any]) -> dict[str, Any]:
-    """What is kept with a study's arguments: which data, and how they were prepared."""
-    return {"dataset": dataset, **{name: value for name, value in task_settings.items() if name != "data_dir"}}
 
 
 def say_what_is_there(out: Path | None) -> None:
@@ -69,9 +39,7 @@ def say_what_is_there(out: Path | None) -> None:
 
     if out and (out / store.STORE / "zarr.json").is_file():
         if store.attributes(out / store.STORE).get("complete"):
-            print(
-                f"{out / store.STORE} holds results already; where they are these, report and figures are written anew."
-            )
+            print(f"{out / store.STORE} holds results already; their report and figures are written anew.")
         else:
             print(f"{out / store.STORE} holds some of the results; going on with the rest.")
 

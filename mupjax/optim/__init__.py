@@ -10,6 +10,7 @@ from mupjax.optim.keywords import is_sgd as is_sgd
 from mupjax.optim.keywords import own_name as own_name
 from mupjax.optim.keywords import sgd_settings as sgd_settings
 from mupjax.optim.normalized import normalize_updates as normalize_updates
+from mupjax.optim.optimizers import OPTIMIZERS as OPTIMIZERS
 from mupjax.optim.optimizers import LearningRate as LearningRate
 from mupjax.optim.optimizers import Optimizer as Optimizer
 from mupjax.optim.optimizers import ScalingTree as ScalingTree

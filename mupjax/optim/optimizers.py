@@ -135,3 +135,6 @@ def check_range(*, momentum: Number, weight_decay: Number) -> None:
 
 def _is_zero(number: Number) -> bool:
     return isinstance(number, int | float) and number == 0  # an array may be a tracer: it is never looked at
+
+
+OPTIMIZERS: dict[str, Optimizer] = {"sgd": sgd, "adam": adam, "adamw": adamw}  # by the names that studies take

@@ -174,12 +174,11 @@ def _optimizers(given: Sequence[str | Optimizer] | Mapping[str, Optimizer]) -> t
     """Names and optimizers, equal for equal arguments."""
     if isinstance(given, Mapping):
         return tuple((name, optim.canonical(optimizer)) for name, optimizer in given.items())
-    known: dict[str, Optimizer] = {"sgd": optim.sgd, "adam": optim.adam, "adamw": optim.adamw}
     named = []
     for one in given:
         if isinstance(one, str):
-            check_choice(tuple(known), optimizers=one)
-            named.append((one, known[one]))
+            check_choice(tuple(optim.OPTIMIZERS), optimizers=one)
+            named.append((one, optim.OPTIMIZERS[one]))
             continue
         one = optim.canonical(one)
         name = getattr(one, "__name__", "")
