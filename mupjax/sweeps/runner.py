@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -156,7 +157,10 @@ def run(study: Study, running: Running) -> xr.Dataset:
     try:
         return _stored(study, derive, out, running)
     except KeyboardInterrupt as stop:
-        stop.add_note(f"Interrupted: what is finished is kept in {out}; the same call goes on from there.")
+        words = f"Interrupted: what is finished is kept in {running.out}; run the same again to resume."
+        stop.add_note(words)
+        if running.progress:
+            print(f"\n{words}", file=sys.stderr)
         raise
 
 
