@@ -38,6 +38,13 @@ class Compute(Protocol):
     def __call__(self, *args: Any, **so_far: Any) -> Arrays: ...
 
 
+class Need(NamedTuple):
+    """The bytes that a cell takes, and in words what takes them."""
+
+    bytes: float = 0.0
+    what: str = ""
+
+
 class Cell(NamedTuple):
     """What is computed, kept and gone on with as one.
 
@@ -48,7 +55,7 @@ class Cell(NamedTuple):
       compute: a function of a module, so that workers find it.
       args: its arguments.
       work: its weight in the progress.
-      bytes: what it takes at once.
+      need: what it takes at once.
       reads: whether it is computed after the others and sees the Dataset of these as `so_far`.
     """
 
@@ -58,7 +65,7 @@ class Cell(NamedTuple):
     compute: Compute
     args: tuple[Any, ...]
     work: float = 1.0
-    bytes: float = 0.0
+    need: Need = Need()
     reads: bool = False
 
 
@@ -166,11 +173,11 @@ def run(study: Study, running: Running) -> xr.Dataset:
 
 def check_memory(cells: Sequence[Cell], budget: float) -> None:
     """Raise ValueError where a cell takes more than `budget` GB."""
-    largest = max(cells, key=lambda cell: cell.bytes)
+    largest = max((cell.need for cell in cells), key=lambda need: need.bytes)
     if largest.bytes > 1e9 * budget:
         raise ValueError(
             f"Expected the runs to fit memory_gb={budget:g}, got about {largest.bytes / 1e9:.2g} GB for "
-            f"{largest.label}; raise `memory_gb`, or take fewer seeds, inputs, recorded steps or units."
+            f"{largest.what}; raise `memory_gb`, or take fewer seeds, inputs, recorded steps or units."
         )
 
 

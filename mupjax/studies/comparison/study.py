@@ -164,9 +164,9 @@ def compare(
                 args = (task, grid, whole.programs[cell.program], cell, settings)
                 todo.append(runner.Cell(compute=dense_cell, args=args, **common))
             else:
-                need = cells.seeds_at_once(task, name, layers, seeds, settings)[1]
+                need = cells.need(task, name, layers, seeds, settings)
                 args = (task, preset, name, width, rate, seeds, settings)
-                todo.append(runner.Cell(compute=other_cell, args=args, bytes=need, **common))
+                todo.append(runner.Cell(compute=other_cell, args=args, need=need, **common))
         if none[row] is None:
             todo.append(
                 runner.Cell(
@@ -176,7 +176,7 @@ def compare(
                     compute=infinite.compute,
                     args=(task, preset, kinds[row], rate, settings, sampling, seeds),
                     work=max(cell.work for cell in todo),
-                    bytes=infinite.bytes_of(task, kinds[row], settings, sampling),
+                    need=infinite.need(task, kinds[row], settings, sampling),
                 )
             )
     along = {"parametrization": names, "learning_rate": rates, "classification": kinds}
