@@ -70,31 +70,24 @@ def coord_check(given: CoordCheck) -> None:
     task_settings = parsing.task(given.data)
     running.prepare_jax(given.running.cache)
     from mupjax import datasets, report
-    from mupjax.results import arguments_json, store
     from mupjax.statistics import REPRODUCED
     from mupjax.studies.coordinates import coord_check as run
     from mupjax.studies.coordinates import judge
 
-    sources = {f"{name}_source": parsing.source(name, settings[name]) for name in ("model", "optimizer")}
-    arguments = arguments_json(settings | parsing.about(given.data) | sources)
-    finished = store.check_directory(given.out, arguments) if given.out else None
-    if finished:
-        print(f"{finished} holds these results already; writing their report and figures anew.")
-        results = store.read(finished)
-    else:
-        model = settings.pop("model")
-        optimizer = settings.pop("optimizer")
-        results = run(
-            None if model is None else parsing.imported("model", model),
-            task=datasets.load(given.data.dataset, **task_settings),
-            optimizer=parsing.imported("optimizer", optimizer) if ":" in optimizer else optimizer,
-            **settings,
-            memory_gb=given.running.memory_gb,
-            progress=True,
-        )
-        results.attrs["arguments"] = arguments
-        if given.out:
-            store.write(results, given.out)
+    model, optimizer = settings.pop("model"), settings.pop("optimizer")
+    about = {"model": model, "model_source": parsing.source("model", model)}
+    about["optimizer_source"] = parsing.source("optimizer", optimizer)
+    running.say_what_is_there(given.out)
+    results = run(
+        None if model is None else parsing.imported("model", model),
+        task=datasets.load(given.data.dataset, **task_settings),
+        optimizer=parsing.imported("optimizer", optimizer) if ":" in optimizer else optimizer,
+        **settings,
+        memory_gb=given.running.memory_gb,
+        out=given.out,
+        about=about | running.about_task(given.data.dataset, task_settings),
+        progress=True,
+    )
     verdicts = judge(results)
     running.print_table(*report.format_coord_check(results))
     running.print_table(*report.format_verdicts(verdicts))

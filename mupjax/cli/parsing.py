@@ -8,12 +8,15 @@ import inspect
 import operator
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mupjax import parametrization
+from mupjax._checks import check_choice, check_distinct
 from mupjax.cli.command import Keywords
 from mupjax.cli.options import Data
+from mupjax.optim import OPTIMIZERS, Optimizer, sgd
 from mupjax.parametrization import Parametrization
 
 
@@ -62,16 +65,18 @@ def task(data: Data) -> Keywords:
     }
 
 
-def about(data: Data) -> Keywords:
-    """Return what is kept of the group with results: all but the folder that the files were in."""
-    settings = {"dataset": data.dataset} | task(data)
-    del settings["data_dir"]
-    return settings
-
-
 def optimizer(momentum: float) -> Keywords:
-    """Return SGD with this momentum, as keywords of a study."""
-    return {"momentum": momentum}
+    """Return SGD with this momentum, as a keyword of a study."""
+    return {"optimizer": partial(sgd, momentum=momentum)}
+
+
+def optimizers(text: str, momentum: float) -> dict[str, Optimizer]:
+    """Return optimizers by name, SGD with this momentum: "sgd,adam"."""
+    check_distinct(optimizers=names(text))
+    for name in names(text):
+        check_choice(tuple(OPTIMIZERS), optimizers=name)
+    known: dict[str, Optimizer] = OPTIMIZERS | {"sgd": partial(sgd, momentum=momentum)}
+    return {name: known[name] for name in names(text)}
 
 
 def learning_rate(text: str | None) -> float | dict[str, float] | None:

@@ -19,26 +19,35 @@ def compute(
     settings: dict[str, Any],
     memory_gb: float | None,
 ) -> None:
-    """Compute a Dataset, or read it where `out` holds it already; print its table, write its report and figures."""
+    """Compute a Dataset, or what `out` lacks of it; print its table, write its report and figures."""
     from mupjax import datasets, report
-    from mupjax.results import arguments_json, store
 
-    chosen = {"dataset": dataset, **settings, **task_settings}
-    arguments = arguments_json({name: value for name, value in chosen.items() if name != "data_dir"})
-    finished = store.check_directory(out, arguments) if out else None
-    if finished:
-        print(f"{finished} holds these results already; writing their report and figures anew.")
-        results = store.read(finished)
-    else:
-        task = datasets.load(dataset, **task_settings)
-        results = run(task, **settings, memory_gb=memory_gb, progress=True)
-        results.attrs["arguments"] = arguments
-        if out:
-            store.write(results, out)
+    say_what_is_there(out)
+    task = datasets.load(dataset, **task_settings)
+    about = about_task(dataset, task_settings)
+    results = run(task, **settings, memory_gb=memory_gb, out=out, about=about, progress=True)
     print_table(*report.format_table(results))
     if "error_run" in results:
         print_table(*report.format_width_study(results))
     write_report(results, out)
+
+
+def about_task(dataset: str, task_settings: dict[str, Any]) -> dict[str, Any]:
+    """What is kept with a study's arguments: which data, and how they were prepared."""
+    return {"dataset": dataset, **{name: value for name, value in task_settings.items() if name != "data_dir"}}
+
+
+def say_what_is_there(out: Path | None) -> None:
+    """Say whether `out` holds finished results, or some to go on with."""
+    from mupjax.results import store
+
+    if out and (out / store.STORE / "zarr.json").is_file():
+        if store.attributes(out / store.STORE).get("complete"):
+            print(
+                f"{out / store.STORE} holds results already; where they are these, report and figures are written anew."
+            )
+        else:
+            print(f"{out / store.STORE} holds some of the results; going on with the rest.")
 
 
 def memory_budget(memory_gb: float | None) -> float:

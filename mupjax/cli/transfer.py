@@ -52,12 +52,11 @@ def transfer(given: Transfer) -> None:
         "widths": widths,
         "depths": depths,
         "learning_rates": parsing.learning_rates(study.learning_rates),
-        "optimizers": parsing.names(study.optimizers),
+        "optimizers": parsing.optimizers(study.optimizers, study.training.momentum),
         "key": given.running.key,
         "memory_gb": given.running.memory_gb,
     }
-    del settings["depth"]
-    settings |= parsing.optimizer(settings.pop("momentum"))
+    del settings["depth"], settings["momentum"]
     task_settings = parsing.task(given.data)
     running.prepare_jax(given.running.cache)
     from mupjax import datasets, report
@@ -66,7 +65,9 @@ def transfer(given: Transfer) -> None:
     from mupjax.sweeps.sweep import sweep as run
 
     task = datasets.load(given.data.dataset, **task_settings)
-    results = run(task, out=given.out, about=parsing.about(given.data), progress=True, **settings)
+    results = run(
+        task, out=given.out, about=running.about_task(given.data.dataset, task_settings), progress=True, **settings
+    )
     verdicts = transfers.judge(results)
     running.print_table(*report.format_sweep(results))
     running.print_table(*report.format_verdicts(verdicts))
