@@ -82,7 +82,8 @@ def test_a_killed_run_leaves_nothing_that_reads_as_complete(tmp_path):
         shown += process.stderr.read(1)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert not (tmp_path / "out" / "results.zarr").exists()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"results.zarr"}
+    assert store.attributes(tmp_path / "out" / "results.zarr")["complete"] == 0
 
 
 BAD = {
