@@ -156,7 +156,7 @@ def test_command_line(tmp_path, monkeypatch):
     found = {path.name for path in tmp_path.iterdir()}
     assert found == {"results.zarr", "report.html", "loss.png", "grams.png", "width_study.png"}
     again = CliRunner().invoke(app, command, catch_exceptions=False)
-    assert "holds results already" in again.output
+    assert "holds finished results" in again.output
     data = json.loads((tmp_path / "results.zarr" / "zarr.json").read_text())["attributes"]
     assert json.loads(data["arguments"])["particles"] == 64
     with pytest.raises(ValueError, match="steps=2, not 3"):
