@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mupjax import devices, metrics
+from mupjax import devices, metrics, optim
 from mupjax.statistics.jackknife import jackknife
 from mupjax.trajectory import Trajectory, TrajectorySpec
 
@@ -150,6 +150,7 @@ def arguments_json(arguments: Mapping[str, Any]) -> str:
     """
 
     def plain(value: Any) -> Any:
+        value = optim.canonical(value) if callable(value) else value  # equal partials are equal arguments
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         if callable(value):
