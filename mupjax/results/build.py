@@ -8,6 +8,7 @@ import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -150,7 +151,8 @@ def arguments_json(arguments: Mapping[str, Any]) -> str:
     """
 
     def plain(value: Any) -> Any:
-        value = optim.canonical(value) if callable(value) else value  # equal partials are equal arguments
+        if isinstance(value, partial):
+            value = optim.canonical(value)  # equal partials are equal arguments
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         if callable(value):
