@@ -1,10 +1,11 @@
-"""Optax transforms and optimizers that apply the per-layer learning rates of a parametrization."""
+"""Optax transforms and optimizers with the per-layer learning rates of a parametrization."""
 
 from mupjax.optim.check import check_optimizer as check_optimizer
 from mupjax.optim.cosines import UpdateCosines as UpdateCosines
 from mupjax.optim.cosines import cosines as cosines
 from mupjax.optim.cosines import track_cosines as track_cosines
 from mupjax.optim.normalized import normalize_updates as normalize_updates
+from mupjax.optim.optimizers import LearningRate as LearningRate
 from mupjax.optim.optimizers import Optimizer as Optimizer
 from mupjax.optim.optimizers import adam as adam
 from mupjax.optim.optimizers import adamw as adamw
@@ -20,3 +21,27 @@ from mupjax.optim.transforms import map_scaling as map_scaling
 from mupjax.optim.transforms import scale_by_parametrization as scale_by_parametrization
 from mupjax.optim.transforms import with_first_factor as with_first_factor
 from mupjax.optim.transforms import with_initial_rates as with_initial_rates
+
+__all__ = [
+    "FirstStepState",
+    "LearningRate",
+    "Optimizer",
+    "Rule",
+    "SharpnessSgd",
+    "UpdateCosines",
+    "adam",
+    "adamw",
+    "check_optimizer",
+    "cosines",
+    "drop_initial_weights",
+    "is_switched",
+    "later_rates",
+    "map_scaling",
+    "normalize_updates",
+    "scale_by_parametrization",
+    "scale_by_sharpness",
+    "sgd",
+    "track_cosines",
+    "with_first_factor",
+    "with_initial_rates",
+]

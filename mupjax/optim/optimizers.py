@@ -1,99 +1,136 @@
 """SGD and Adam with the per-layer learning rates of a parametrization.
 
-An `optimizer` is a callable `(scaling, learning_rate) -> optax.GradientTransformation`, since every width has its own
-scaling tree; `sgd`, `adam` and `adamw` have this form.
+An optimizer is a callable `(scaling, learning_rate) -> optax.GradientTransformation`, because every width has its own
+scaling tree. `sgd`, `adam` and `adamw` have this form.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import optax
+from jaxtyping import ArrayLike, PyTree
 
 from mupjax.optim.normalized import normalize_where_asked
 from mupjax.optim.transforms import by_path, drop_initial_weights, scale_by_parametrization, scale_each
 
-Optimizer = Callable[[Any, Any], optax.GradientTransformation]
+LearningRate = ArrayLike | optax.Schedule  # Optax's own ScalarOrSchedule leaves out NumPy's numbers
+
+
+@runtime_checkable
+class Optimizer(Protocol):
+    """A callable that builds an Optax transform for a scaling tree and a base learning rate.
+
+    The second argument is a number or an Optax schedule. `functools.partial(mupjax.sgd, momentum=0.9)` is an Optimizer.
+    """
+
+    def __call__(self, scaling: PyTree, learning_rate: LearningRate, /) -> optax.GradientTransformation:
+        """Return the finished transform, learning rate included."""
+        ...
 
 
 def sgd(
-    scaling: Any,
-    learning_rate: Any,
+    scaling: PyTree,
+    learning_rate: LearningRate,
     *,
-    momentum: Any = 0.0,
+    momentum: ArrayLike = 0.0,
     nesterov: bool = False,
-    weight_decay: Any = 0.0,
-    steps_taken: Any = 0,
+    weight_decay: ArrayLike = 0.0,
+    steps_taken: ArrayLike = 0,
 ) -> optax.GradientTransformation:
-    r"""SGD with the parametrization's rates: :math:`w \leftarrow w - \eta (r_w u + \lambda w)`.
+    r"""Return SGD with the parametrization's rates: :math:`w \leftarrow w - \eta (r_w u + \lambda w)`.
 
-    Where the parametrization normalizes updates (`nup`) u is the gradient, or its momentum, over its Frobenius norm.
-    `weight_decay` :math:`\lambda` is decoupled: it does not pass through the momentum, and its product with the rate
-    :math:`\eta` does not scale with width. For decay coupled to the gradient chain `optax.add_decayed_weights` in
-    front. Numbers may be arrays, so `optax.inject_hyperparams(sgd)(scaling, learning_rate=...)` works.
+    u is the gradient or its momentum, divided by its Frobenius norm if the parametrization normalizes updates (`nup`).
+    The decay :math:`\lambda` is decoupled: it bypasses the momentum, and its product with the rate does not
+    scale with width. For decay coupled to the gradient chain `optax.add_decayed_weights` in front. Numbers may be
+    arrays, so that `optax.inject_hyperparams(sgd)(scaling, learning_rate=...)` works.
 
     Args:
       scaling: a scaling tree.
       learning_rate: a number or an Optax schedule.
-      momentum: in [0, 1).
-      nesterov: whether the momentum is Nesterov's.
+      momentum: decay of the momentum, in [0, 1).
+      nesterov: whether to use Nesterov's momentum.
       weight_decay: lambda >= 0.
       steps_taken: as in `scale_by_parametrization`.
+
+    Raises:
+      TypeError: if a leaf of `scaling` is not a ParamScaling.
+
+    Example:
+      >>> import numpy as np
+      >>> from mupjax.parametrization import mup
+      >>> transform = sgd({"w": mup().scales("output", 4, 1)}, 0.5)
+      >>> params = {"w": np.zeros((4, 1), np.float32)}
+      >>> updates, _ = transform.update({"w": np.ones((4, 1), np.float32)}, transform.init(params), params)
+      >>> updates["w"].ravel().tolist()  # multiplier 1/4
+      [-0.125, -0.125, -0.125, -0.125]
     """
     chain = optax.chain(
         optax.identity() if _is_zero(momentum) else optax.trace(decay=momentum, nesterov=nesterov),
         normalize_where_asked(scaling),
         scale_by_parametrization(scaling, "sgd", steps_taken=steps_taken),
-        optax.identity() if _is_zero(weight_decay) else optax.add_decayed_weights(weight_decay),
-        optax.scale_by_learning_rate(learning_rate),
+        optax.identity() if _is_zero(weight_decay) else optax.add_decayed_weights(weight_decay),  # pyright: ignore[reportArgumentType]
+        optax.scale_by_learning_rate(learning_rate),  # pyright: ignore[reportArgumentType]
     )
     return drop_initial_weights(chain, scaling, steps_taken=steps_taken)
 
 
 def adamw(
-    scaling: Any,
-    learning_rate: Any,
+    scaling: PyTree,
+    learning_rate: LearningRate,
     *,
-    b1: Any = 0.9,
-    b2: Any = 0.999,
-    eps: Any = 1e-8,
-    weight_decay: Any = 1e-4,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    weight_decay: ArrayLike = 1e-4,
     nesterov: bool = False,
 ) -> optax.GradientTransformation:
-    r"""AdamW with the parametrization's rates, decoupled decay and an epsilon that scales with the gradient.
+    r"""Return AdamW with the parametrization's rates, decoupled decay and an epsilon that scales with the gradient.
 
-    Gradients shrink with width; a fixed epsilon would come to dominate. Each parameter's epsilon is
-    `eps * adam_epsilon_mult`, equal to `eps` at the base width. The decay's product with the rate does not scale.
+    Gradients shrink with width, so that a fixed epsilon would dominate at large width. Each parameter's epsilon is
+    `eps * adam_epsilon_mult`, equal to `eps` at the base width. The product of decay and rate does not scale.
 
     Args:
       scaling: a scaling tree.
       learning_rate: a number or an Optax schedule.
       b1, b2, eps, nesterov: as in `optax.adam`.
       weight_decay: lambda of :math:`w \leftarrow w - \eta (r_w u + \lambda w)`.
+
+    Raises:
+      TypeError: if a leaf of `scaling` is not a ParamScaling.
+      ValueError: if the parametrization normalizes updates or has a first step of its own, which are defined for SGD.
+
+    Example:
+      >>> import numpy as np
+      >>> from mupjax.parametrization import mup
+      >>> transform = adamw({"w": mup().scales("output", 4, 1)}, 0.5, weight_decay=0.0)
+      >>> params = {"w": np.zeros((4, 1), np.float32)}
+      >>> updates, _ = transform.update({"w": np.ones((4, 1), np.float32)}, transform.init(params), params)
+      >>> [round(float(update), 4) for update in updates["w"].ravel()]  # multiplier 1/4
+      [-0.125, -0.125, -0.125, -0.125]
     """
     smaller = {name: 1 / leaf.adam_epsilon_mult for name, leaf in by_path(scaling).items()}
     return optax.chain(
-        scale_each(smaller),  # Adam at eps = Adam on g/k at eps/k
+        scale_each(smaller),  # Adam at eps k equals Adam of g/k at eps
         optax.scale_by_adam(b1=b1, b2=b2, eps=eps, nesterov=nesterov),
         scale_by_parametrization(scaling, "adam"),
-        optax.identity() if _is_zero(weight_decay) else optax.add_decayed_weights(weight_decay),
-        optax.scale_by_learning_rate(learning_rate),
+        optax.identity() if _is_zero(weight_decay) else optax.add_decayed_weights(weight_decay),  # pyright: ignore[reportArgumentType]
+        optax.scale_by_learning_rate(learning_rate),  # pyright: ignore[reportArgumentType]
     )
 
 
 def adam(
-    scaling: Any,
-    learning_rate: Any,
+    scaling: PyTree,
+    learning_rate: LearningRate,
     *,
-    b1: Any = 0.9,
-    b2: Any = 0.999,
-    eps: Any = 1e-8,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
     nesterov: bool = False,
 ) -> optax.GradientTransformation:
-    """Adam with the parametrization's rates and an epsilon that scales with the gradient; see `adamw`."""
+    """Return Adam with the parametrization's rates and an epsilon that scales with the gradient: `adamw`, no decay."""
     return adamw(scaling, learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=0.0, nesterov=nesterov)
 
 
-def _is_zero(number: Any) -> bool:
-    return isinstance(number, int | float) and number == 0  # an array may be a tracer: it is never looked at
+def _is_zero(number: ArrayLike) -> bool:
+    return isinstance(number, int | float) and number == 0  # arrays may be tracers and are not inspected
