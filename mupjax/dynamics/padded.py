@@ -136,6 +136,7 @@ def train(
       (4,)
     """
     scaling = _scaling_tree(task, one, family)
+    observers = observe(partial(_features, one, family), scaling) if observe else ()
     with devices.training_precision():
         return dense.loop(
             task,
@@ -143,11 +144,8 @@ def train(
             partial(_features, one, family),
             family.optimizer(scaling, rate),
             batches,
-            steps=family.steps,
-            centred=family.centred,
-            spec=family.spec,
-            widths=tuple(one.widths) if family.padded else None,
-            observers=observe(partial(_features, one, family), scaling) if observe else (),
+            dense.Recipe(family.steps, family.spec, family.centred, observers=observers),
+            tuple(one.widths) if family.padded else None,
         )
 
 

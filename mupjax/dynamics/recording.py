@@ -27,8 +27,8 @@ class Stops(NamedTuple):
       slots: {name: [K] int32}, the row of each buffer that is written at this stop, -1 for none.
     """
 
-    step: Int[Array | np.ndarray, "*K"]
-    next_step: Int[Array | np.ndarray, "*K"]
+    step: Int[Array, "*K"]
+    next_step: Int[Array, "*K"]
     slots: dict[str, Int[Array | np.ndarray, "*K"]]
 
 
@@ -47,7 +47,8 @@ def plan_stops(wanted: Mapping[str, Sequence[int]]) -> Stops:
         name: np.array([rows.index(s) if s in rows else -1 for s in step], np.int32)
         for name, rows in ((name, list(rows)) for name, rows in wanted.items())
     }
-    return Stops(step, np.append(step[1:], step[-1]).astype(np.int32), slots)
+    next_step = np.append(step[1:], step[-1]).astype(np.int32)
+    return Stops(step, next_step, slots)  # pyright: ignore[reportArgumentType]  # NumPy until it enters the scan
 
 
 def when(slot: Int[Array | np.ndarray, ""], make: Callable[[], Tree]) -> Tree:

@@ -19,9 +19,11 @@ import numpy.typing as npt
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from mupjax import activations, devices, optim
+from mupjax import _checks, activations, devices, optim
+from mupjax._checks import Key
 from mupjax.activations import Activation
 from mupjax.network import MLP, hidden_widths, scaling_tree
+from mupjax.optim import LearningRate
 from mupjax.parametrization import Parametrization
 from mupjax.task import Task, check_batches, loss_per_sample
 
@@ -52,8 +54,8 @@ def calibrate_initial_rates(
     width: int | tuple[int, ...],
     depth: int,
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "relu",
-    learning_rate: optim.LearningRate,
-    key: jax.Array,
+    learning_rate: LearningRate,
+    key: Key,
     batches: npt.ArrayLike | None = None,
 ) -> InitialRates:
     r"""Return the base rates of the first step that move hidden preactivations by 1 and outputs by 0.1 on average.
@@ -96,7 +98,7 @@ def calibrate_initial_rates(
     first_two = None if batches is None else jnp.asarray(batches)[:2]
     model = MLP(widths, depth, task.out_dim, parametrization, activations.get(activation))
     rate = learning_rate(0) if callable(learning_rate) else learning_rate
-    return _calibrate(task, key, jnp.asarray(rate, task.x_train.dtype), first_two, model)
+    return _calibrate(task, _checks.key(key), jnp.asarray(rate, task.x_train.dtype), first_two, model)
 
 
 @partial(jax.jit, static_argnames="model")
