@@ -107,7 +107,13 @@ def at_once(num_runs: int) -> int:
 
 
 def with_float64() -> AbstractContextManager[object]:
-    """Return a context that moves computations to the CPU if the device has no float64."""
+    """Return a context that moves computations to the CPU if the device has no float64.
+
+    Example:
+      >>> with with_float64(), jax.enable_x64(True):
+      ...     jax.numpy.zeros(1).dtype
+      dtype('float64')
+    """
     return nullcontext() if traits().float64 else jax.default_device(jax.local_devices(backend="cpu")[0])
 
 

@@ -147,8 +147,8 @@ def alignment(gram_1: npt.ArrayLike, gram_2: npt.ArrayLike) -> Values:
       ValueError: if an argument is not [..., N, N].
 
     Example:
-      >>> float(alignment(np.eye(2), np.diag([1.0, 0.0]))) ** 2  # 1/sqrt(2)
-      0.5
+      >>> round(float(alignment(np.eye(2), np.diag([1.0, 0.0]))), 3)  # 1/sqrt(2)
+      0.707
     """
     gram_1, gram_2 = _square("gram_1", gram_1), _square("gram_2", gram_2)
     norms = np.linalg.norm(gram_1, axis=(-2, -1)) * np.linalg.norm(gram_2, axis=(-2, -1))

@@ -53,6 +53,12 @@ def normal_rows(
       directions: [rows, digits] from `scrambled_directions`.
       shifts: [rows] random digital shifts.
       num_points: number of points n.
+
+    Example:
+      >>> directions = scrambled_directions(jax.random.key(0), num_rows=2, num_points=8)
+      >>> rows = normal_rows(directions, jnp.zeros(2, jnp.uint32), num_points=8)
+      >>> jnp.sort(rows > 0, axis=1).sum(1).tolist()  # stratified: half of each row is positive
+      [4, 4]
     """
     index = jnp.arange(num_points, dtype=jnp.uint32)[None]
     points = jnp.broadcast_to(shifts[:, None], (len(shifts), num_points))

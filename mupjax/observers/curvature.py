@@ -297,7 +297,15 @@ class LayerSizes(NamedTuple):
 
 
 def update_sizes() -> Callable[[State, Batch], LayerSizes]:
-    """Return an observer of the norms of each kernel and of its last update; the latter is 0 before the first step."""
+    """Return an observer of the norms of each kernel and of its last update; the latter is 0 before the first step.
+
+    Example:
+      >>> import numpy as np
+      >>> tree = {"layer_1": {"kernel": np.eye(4)}, "readout": {"kernel": np.ones((4, 1))}}
+      >>> state = State(1, tree, None, tree, jax.tree.map(lambda w: w / 2, tree), tree)
+      >>> update_sizes()(state, Batch(None, None, None)).update.tolist()
+      [1.0, 1.0]
+    """
 
     def observe(state: State, batch: Batch) -> LayerSizes:
         rows = zip(*(_kernels(tree) for tree in (state.last_update, state.params)), strict=True)

@@ -47,7 +47,12 @@ def variables(names: Sequence[str]) -> dict[str, tuple[tuple[str, ...], str]]:
 
 
 def observed_steps(steps: int, every: int) -> range:
-    """Return the observed steps: 0, every, 2 every, ... up to `steps`."""
+    """Return the observed steps: 0, every, 2 every, ... up to `steps`.
+
+    Example:
+      >>> list(observed_steps(5, every=2))
+      [0, 2, 4]
+    """
     return range(0, steps + 1, every)
 
 

@@ -126,7 +126,7 @@ def drop_initial_weights(
 
     Example:
       >>> from mupjax.parametrization import hp
-      >>> scaling = {"w": hp(3).scales("hidden", 4, 4, 2)}
+      >>> scaling = {"w": hp().scales("hidden", 4, 4, 2)}
       >>> transform = drop_initial_weights(optax.sgd(1.0), scaling)
       >>> params = {"w": jnp.ones((4, 4))}
       >>> updates, _ = transform.update({"w": jnp.zeros((4, 4))}, transform.init(params), params)
@@ -168,7 +168,13 @@ def is_switched(scaling: PyTree) -> bool:
 
 
 def is_normalized(scaling: PyTree) -> bool:
-    """Return whether the updates of any parameter are divided by their norm."""
+    """Return whether the updates of any parameter are divided by their norm.
+
+    Example:
+      >>> from mupjax.parametrization import mup, nup
+      >>> is_normalized([mup().scales("output", 8, 1)]), is_normalized([nup().scales("output", 8, 1)])
+      (False, True)
+    """
     return any(leaf.normalized is not False for leaf in by_path(scaling).values())
 
 
@@ -194,12 +200,24 @@ def with_initial_rates(scaling: PyTree, factors: Float[Array, " layers"] | Seque
 
 
 def map_scaling(of: Callable[[ParamScaling], ParamScaling], scaling: PyTree) -> PyTree[ParamScaling]:
-    """Return the scaling tree with `of` applied to every ParamScaling."""
+    """Return the scaling tree with `of` applied to every ParamScaling.
+
+    Example:
+      >>> from mupjax.parametrization import mup
+      >>> map_scaling(lambda leaf: with_first_factor(leaf, 2.0), [mup().scales("output", 8, 1)])[0].sgd_lr_mult_first
+      0.25
+    """
     return jax.tree.map(of, scaling, is_leaf=is_scaling)
 
 
 def later_rates(scaling: PyTree) -> PyTree[ParamScaling]:
-    """Return the scaling of the later steps for measurements of curvature: rates of 1 for normalized updates."""
+    """Return the scaling of the later steps for measurements of curvature: rates of 1 for normalized updates.
+
+    Example:
+      >>> from mupjax.parametrization import ip_llr
+      >>> later_rates([ip_llr(3).scales("output", 8, 1)])[0].is_switched
+      False
+    """
 
     def later(leaf: ParamScaling) -> ParamScaling:
         rate = leaf.sgd_lr_mult if leaf.normalized is False else jnp.where(leaf.normalized, 1.0, leaf.sgd_lr_mult)
@@ -209,7 +227,13 @@ def later_rates(scaling: PyTree) -> PyTree[ParamScaling]:
 
 
 def with_first_factor(scaling: ParamScaling, factor: ArrayLike) -> ParamScaling:
-    """Return a parameter's scaling with its rate of the first step multiplied by a factor."""
+    """Return a parameter's scaling with its rate of the first step multiplied by a factor.
+
+    Example:
+      >>> from mupjax.parametrization import mup
+      >>> with_first_factor(mup().scales("output", 8, 1), 2.0).sgd_lr_mult_first
+      0.25
+    """
     first = scaling.sgd_lr_mult if scaling.sgd_lr_mult_first is None else scaling.sgd_lr_mult_first
     return replace(scaling, sgd_lr_mult_first=first * factor)
 
@@ -234,6 +258,11 @@ def by_path(scaling: PyTree) -> dict[str, ParamScaling]:
 
     Raises:
       TypeError: if a leaf is not a ParamScaling.
+
+    Example:
+      >>> from mupjax.parametrization import mup
+      >>> list(by_path({"w": mup().scales("output", 8, 1)}))
+      ["['w']"]
     """
     return {jax.tree_util.keystr(path): leaf for path, leaf in _scaling_leaves(scaling)}
 

@@ -114,7 +114,14 @@ def limit_stderr(dataset: xr.Dataset, name: str, *, features: str = "h", layer: 
 
 
 def finite_seeds(dataset: xr.Dataset) -> np.ndarray:
-    """Return whether each run ends with a finite training loss, bool [parametrization, width, seed]."""
+    """Return whether each run ends with a finite training loss, bool [parametrization, width, seed].
+
+    Example:
+      >>> import xarray as xr
+      >>> dims = ("parametrization", "width", "seed", "step")
+      >>> finite_seeds(xr.Dataset({"train_loss": (dims, [[[[1.0, 0.5], [1.0, np.nan]]]])})).tolist()
+      [[[True, False]]]
+    """
     loss = dataset["train_loss"].isel(step=-1).transpose("parametrization", "width", "seed")
     return np.isfinite(loss.values)
 
@@ -152,7 +159,13 @@ def check_features(features: str) -> str:
 
 
 def pick_layer(dataset: xr.Dataset, layer: int | None) -> int:
-    """Return the layer, the last one for None; raise ValueError if the dataset does not have it."""
+    """Return the layer, the last one for None; raise ValueError if the dataset does not have it.
+
+    Example:
+      >>> import xarray as xr
+      >>> pick_layer(xr.Dataset(coords={"layer": [1, 2, 3]}), None)
+      3
+    """
     layers = [int(number) for number in dataset["layer"].values]
     if layer is not None and layer not in layers:
         raise ValueError(f"Expected `layer` to be one of {layers}, got layer={layer!r}.")
