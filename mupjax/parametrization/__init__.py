@@ -1,4 +1,4 @@
-"""Parametrizations: what scales with width, and how; the presets of the literature."""
+"""Parametrizations: exponents of width for initial sizes and learning rates, and presets from the literature."""
 
 from mupjax.parametrization.integrable import hp as hp
 from mupjax.parametrization.integrable import hpz as hpz
@@ -18,3 +18,24 @@ from mupjax.parametrization.scaling import Parametrization as Parametrization
 from mupjax.parametrization.scaling import ParamScaling as ParamScaling
 from mupjax.parametrization.scaling import PerRole as PerRole
 from mupjax.parametrization.scaling import Role as Role
+
+__all__ = [
+    "ONE",
+    "PRESETS",
+    "ZERO",
+    "ParamScaling",
+    "Parametrization",
+    "PerRole",
+    "Role",
+    "get",
+    "hp",
+    "hpz",
+    "ip",
+    "ip_bias",
+    "ip_llr",
+    "ip_non_centered",
+    "mup",
+    "ntp",
+    "nup",
+    "sp",
+]
