@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mupjax import activations, optim
+from mupjax import activations, network, optim
 from mupjax.activations import Activation
 from mupjax.dynamics import dense, padded
 from mupjax.dynamics.padded import Family
@@ -25,7 +25,7 @@ SPEC = TrajectorySpec()
 
 def family(**changes):
     defaults = {"widths": (12, 9), "activation": activations.get("sigmoid"), "optimizer": optim.sgd}
-    settings = {"steps": STEPS, "centred": False, "spec": SPEC, "padded": True, "multiplied": False}
+    settings = {"steps": STEPS, "centred": False, "spec": SPEC, "padded": True}
     return Family(**(defaults | settings | changes))
 
 
@@ -48,7 +48,7 @@ def furthest(ours, reference):
     [
         (mup(base_width=4), (7, 9), family()),  # sigmoid(0) = 1/2: absent units would speak
         (sp(), (12, 4), family(activation=activations.get("tanh"), optimizer=optim.adam, centred=True)),
-        (ntp().shift(PerRole(0.2, 0.5, 0.3)), (5, 6), family(multiplied=True)),
+        (ntp().shift(PerRole(0.2, 0.5, 0.3)), (5, 6), family(traits=ntp().shift(0.5).traits)),
     ],
     ids=["mup", "sp, Adam, centred", "forward factors"],
 )
@@ -65,7 +65,7 @@ def test_equals_the_unpadded_network(parametrization, widths, one):
 def test_absent_units_would_be_seen(monkeypatch):
     """Control: without the mask, the padding of sigmoid networks speaks."""
     one, widths = family(steps=STEPS), (7, 9)
-    monkeypatch.setattr(padded, "_present", lambda one, family: [jnp.full(n, True) for n in family.widths])
+    monkeypatch.setattr(network, "_without_absent", lambda values, *present: values)
     member = padded.member(mup(base_width=4), TASK, widths)
     ours = padded.train(TASK, member, KEY, jnp.float32(RATE), None, one)
     assert furthest(ours, by_constants(mup(base_width=4), widths, one)) > 1e-2

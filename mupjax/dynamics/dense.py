@@ -24,7 +24,7 @@ from mupjax.activations import Activation
 from mupjax.dynamics._arguments import check_first_rate, check_training, first_step_factors, warn_of_regime
 from mupjax.dynamics.gram import gram
 from mupjax.dynamics.recording import Stops, empty, keep, plan_stops, when
-from mupjax.network import MLP, Features, hidden_widths, scaling_tree
+from mupjax.network import MLP, Features, features_of, hidden_widths, scaling_tree
 from mupjax.parametrization import Parametrization
 from mupjax.task import Task, loss_per_sample
 from mupjax.trajectory import Trajectory, TrajectorySpec
@@ -255,7 +255,7 @@ def _train(
         return loop(
             task,
             nn.meta.unbox(boxed)["params"],
-            partial(_apply, model),
+            partial(features_of, model),
             optimizer(scaling, rate if schedule is None else schedule),
             batches,
             steps=steps,
@@ -264,10 +264,6 @@ def _train(
             spec=spec,
             observers=observers,
         )
-
-
-def _apply(model: MLP, params: Any, x: jax.Array) -> Features:
-    return model.apply({"params": params}, x, method="features")  # pyright: ignore[reportReturnType]
 
 
 def loop(
