@@ -1,4 +1,4 @@
-"""The command line as a user meets it: in processes of its own."""
+"""The command line as a user meets it; in a process of its own where that is what is tested, else by `main()`."""
 
 import json
 import signal
@@ -7,20 +7,19 @@ import sys
 
 import pytest
 
+import mupjax
 from mupjax.results import store
 
 pytestmark = pytest.mark.xdist_group("command line")  # one process: its runs are shared by the tests
 SMALL = "compare --widths 8,16 --depth 2 --seeds 2 --steps 5 --train-size 8 --test-size 4"
 
 
-def run(*words, timeout=300):
-    return subprocess.run([sys.executable, "-m", "mupjax.cli", *words], capture_output=True, text=True, timeout=timeout)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
+    """A whole run in a process of its own."""
     out = tmp_path_factory.mktemp("cli") / "results"
-    return out, run(*SMALL.split(), "--out", str(out))
+    words = [sys.executable, "-m", "mupjax.cli", *SMALL.split(), "--out", str(out)]
+    return out, subprocess.run(words, capture_output=True, text=True, timeout=300)
 
 
 def test_compare_leaves_table_store_report_and_figures(finished):
@@ -37,14 +36,14 @@ def test_compare_leaves_table_store_report_and_figures(finished):
     assert json.loads(data.attrs["arguments"])["widths"] == [8, 16]
 
 
-def test_the_same_command_resumes_and_another_is_refused(finished):
+def test_the_same_command_resumes_and_another_is_refused(finished, command):
     out, done = finished
     before = (out / "results.zarr" / "zarr.json").stat().st_mtime_ns
-    again = run(*SMALL.split(), "--out", str(out))
+    again = command(*SMALL.split(), "--out", str(out))
     assert again.returncode == 0
     assert "already" in again.stdout
     assert again.stdout.split("\n", 1)[1].strip() == done.stdout.strip()
-    other = run(*SMALL.replace("--steps 5", "--steps 6").split(), "--out", str(out))
+    other = command(*SMALL.replace("--steps 5", "--steps 6").split(), "--out", str(out))
     assert other.returncode == 2
     assert "steps=5, not 6" in other.stderr
     assert (out / "results.zarr" / "zarr.json").stat().st_mtime_ns == before
@@ -100,34 +99,9 @@ BAD = {
 }
 
 
-@pytest.fixture(scope="module")
-def failures():
-    """All bad calls in one process: importing JAX for each would take a minute."""
-    program = """
-import contextlib, io, json, sys
-from mupjax import cli
-results = {}
-for words in json.load(sys.stdin):
-    sys.argv = ["mupjax", *words.split()]
-    stderr = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(stderr), contextlib.redirect_stdout(io.StringIO()):
-            cli.main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code
-    results[words] = [code, stderr.getvalue()]
-print(json.dumps(results))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], input=json.dumps(list(BAD)), capture_output=True, text=True, check=True
-    )
-    return json.loads(done.stdout)
-
-
 @pytest.mark.parametrize("words", BAD)
-def test_bad_input_is_one_line_and_exit_code_two(failures, words):
-    code, message = failures[words]
+def test_bad_input_is_one_line_and_exit_code_two(command, words):
+    code, _, message = command(*words.split())
     assert code == 2, message
     assert BAD[words] in message
     if message.startswith("mupjax: error:"):  # ours; usage errors are the command line library's
@@ -138,30 +112,30 @@ def test_bad_input_is_one_line_and_exit_code_two(failures, words):
 GRID = "sweep --parametrizations mup,sp --widths 4,8 --depths 1 --learning-rates .1:.4:3 --seeds 2 --steps 3"
 
 
-def test_sweep_plans_computes_resumes_and_loses_nothing_to_a_full_disk(tmp_path):
+def test_sweep_plans_computes_resumes_and_loses_nothing_to_a_full_disk(tmp_path, command):
     words = [*GRID.split(), "--train-size", "8", "--test-size", "none"]
-    plan = run(*words, "--dry-run")
+    plan = command(*words, "--dry-run")
     assert "24 runs in 2 cells; 1 programs to compile." in plan.stdout
     out = tmp_path / "out"
     limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2); "
     limited += "from mupjax.cli import main; main()"
-    command = [sys.executable, "-c", limited, "2400", *words, "--no-cache", "--out", str(out)]
-    full = subprocess.run(command, capture_output=True, text=True)
+    full = [sys.executable, "-c", limited, "2400", *words, "--no-cache", "--out", str(out)]
+    full = subprocess.run(full, capture_output=True, text=True)
     assert full.returncode == 2
     assert "File too large" in full.stderr
     assert "Traceback" not in full.stderr
-    first = run(*words, "--out", str(out))
+    first = command(*words, "--out", str(out))
     assert first.returncode == 0, first.stderr
     assert {"results.zarr", "report.html", "learning_rates.png"} <= {path.name for path in out.iterdir()}
     arguments = json.loads(store.read(out / "results.zarr").attrs["arguments"])
     assert arguments["dataset"] == "digits"
     assert arguments["learning_rates"] == {"sgd": [0.1, 0.2, 0.4]}
-    again = run(*words, "--out", str(out))
+    again = command(*words, "--out", str(out))
     assert again.stdout == first.stdout
 
 
-def test_help_names_every_option_and_version_prints():
-    done = run("compare", "--help")
+def test_help_names_every_option_and_version_prints(command):
+    done = command("compare", "--help")
     assert done.returncode == 0
     for option in (
         "--dataset",
@@ -174,13 +148,13 @@ def test_help_names_every_option_and_version_prints():
         "--out",
     ):
         assert option in done.stdout
-    import mupjax
-
-    assert run("--version").stdout.strip() == mupjax.__version__
+    assert command("--version").stdout.strip() == mupjax.__version__
 
 
-def test_describe_prints_the_scaling_of_every_parameter():
-    done = run(*["describe", "--parametrization", "mup", "--width", "256", "--depth", "2", "--learning-rate", "0.5"])
+def test_describe_prints_the_scaling_of_every_parameter(command):
+    done = command(
+        *["describe", "--parametrization", "mup", "--width", "256", "--depth", "2", "--learning-rate", "0.5"]
+    )
     assert done.returncode == 0, done.stderr
     rows = {line.split()[1]: line.split() for line in done.stdout.splitlines() if "kernel" in line}
     assert set(rows) == {"layer_1/kernel", "layer_2/kernel", "readout/kernel"}
