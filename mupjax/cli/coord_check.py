@@ -96,7 +96,7 @@ def coord_check(
     }
     task_settings = running.task_settings(classes, train_size, "none", loss, grayscale, standardize, scale, data_dir)
     running.prepare_jax(cache)
-    from mupjax import datasets, report
+    from mupjax import datasets
     from mupjax.results import arguments_json, store
     from mupjax.statistics import REPRODUCED
     from mupjax.studies.coordinates import coord_check as run
@@ -122,8 +122,6 @@ def coord_check(
         if out:
             store.write(results, out)
     verdicts = judge(results)
-    running.print_table(*report.format_coord_check(results))
-    running.print_table(*report.format_verdicts(verdicts))
-    running.write_report(results, out, verdicts)
+    running.show(results, out, verdicts)
     if any(verdict.verdict != REPRODUCED for verdict in verdicts):
         raise typer.Exit(1)

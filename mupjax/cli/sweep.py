@@ -117,7 +117,7 @@ def sweep(
     }
     task_settings = running.task_settings(classes, train_size, test_size, loss, grayscale, standardize, scale, data_dir)
     running.prepare_jax(cache)
-    from mupjax import datasets, report
+    from mupjax import datasets
     from mupjax.sweeps.grid import grid_of
     from mupjax.sweeps.plan import plan, table
     from mupjax.sweeps.sweep import SPEC
@@ -133,5 +133,4 @@ def sweep(
         return
     about = {"dataset": dataset, **{name: value for name, value in task_settings.items() if name != "data_dir"}}
     results = run(task, out=out, about=about, progress=True, **settings)
-    running.print_table(*report.format_sweep(results))
-    running.write_report(results, out)
+    running.show(results, out)

@@ -78,7 +78,7 @@ def transfer(
     chosen = parsing.parametrizations(f"sp,{parametrizations}", **options)
     task_settings = running.task_settings(classes, train_size, test_size, loss, grayscale, standardize, scale, data_dir)
     running.prepare_jax(cache)
-    from mupjax import datasets, report
+    from mupjax import datasets
     from mupjax.statistics import REPRODUCED
     from mupjax.studies import transfer as transfers
     from mupjax.sweeps.sweep import sweep as run
@@ -104,8 +104,6 @@ def transfer(
         progress=True,
     )
     verdicts = transfers.judge(results)
-    running.print_table(*report.format_sweep(results))
-    running.print_table(*report.format_verdicts(verdicts))
-    running.write_report(results.merge(transfers.best_rates(results)), out, verdicts)
+    running.show(results.merge(transfers.best_rates(results)).assign_attrs(kind="transfer"), out, verdicts)
     if any(verdict.verdict != REPRODUCED for verdict in verdicts):
         raise typer.Exit(1)

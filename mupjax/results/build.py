@@ -15,24 +15,9 @@ import jax
 import numpy as np
 
 from mupjax import devices, metrics
+from mupjax.results.variables import TRAJECTORY
 from mupjax.statistics.jackknife import jackknife
 from mupjax.trajectory import Trajectory, TrajectorySpec
-
-_VARIABLES = {
-    "train_loss": "training loss",
-    "test_loss": "test loss",
-    "predictions": "network output",
-    "feature_change": "relative feature change",
-    "diversity": "smallest eigenvalue of the Gram matrix",
-    "space_time_lambda_min": "smallest eigenvalue of the joint Gram matrix",
-}
-_DIMS = {
-    "train_loss": ("step",),
-    "test_loss": ("step",),
-    "predictions": ("step", "input", "output"),
-    "h_gram": ("gram_step", "layer", "gram_input", "gram_input_2"),
-    "x_gram": ("gram_step", "layer", "gram_input", "gram_input_2"),
-}
 
 
 def measure(run: Trajectory) -> dict[str, np.ndarray]:
@@ -190,16 +175,9 @@ def versions() -> dict[str, str]:
 
 def trailing_dims(name: str) -> tuple[str, ...]:
     """Return the dims of one run's array of this name."""
-    return _DIMS.get(name, ("gram_step", "layer"))
+    return TRAJECTORY[name].dims
 
 
 def long_name(name: str) -> str:
     """Return a variable's name in words."""
-    for stem, words in _VARIABLES.items():
-        if name.startswith(stem):
-            rest = name.removeprefix(stem).split("_")
-            of = {"h": " of the preactivations h", "x": " of the activations x"}.get(
-                rest[1] if len(rest) > 1 else "", ""
-            )
-            return words + of + (": resolution of rounding" if name.endswith("resolution") else "")
-    return f"Gram matrix of {name[0]}, <{name[0]}, {name[0]}>/n"
+    return TRAJECTORY[name].long_name

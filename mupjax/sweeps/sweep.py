@@ -121,6 +121,7 @@ def sweep(
     attrs = {
         "arguments": arguments_of(task, chosen, settings, about or {}),
         "plan": json.dumps(describe(planned)),
+        "kind": "sweep",
         **results.versions(),
     }
     if out is None and (executor is not None or jax.process_count() > 1):

@@ -219,5 +219,10 @@ def _dataset(
         "step": ("step", np.arange(steps + 1), {"units": "updates", "long_name": "step"}),
         "observe_step": ("observe_step", np.arange(0, steps + 1, every), {"units": "updates", "long_name": "step"}),
     }
-    attrs = {"arguments": results.arguments_json(arguments), "task": repr(task), **results.versions()}
+    attrs = {
+        "kind": "catapults",
+        "arguments": results.arguments_json(arguments),
+        "task": repr(task),
+        **results.versions(),
+    }
     return xr.Dataset(variables, coords, attrs)

@@ -163,6 +163,7 @@ def compare(
         "limit": limits,
     }
     data = results.dataset(cells, widths, settings.spec, steps, along, arguments, stderrs)
+    data.attrs["kind"] = "comparison"
     return data.assign_coords(dynamics=("width", [*how, "limit"]))
 
 

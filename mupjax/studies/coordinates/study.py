@@ -253,4 +253,5 @@ def _dataset(
         "measured": (("model", "layer"), measured),
         "fixed_size": (("model", "layer"), fixed_size),
     }
-    return xr.Dataset(variables, coords, {"arguments": arguments_json(arguments), **versions()})
+    attrs = {"kind": "coordinate check", "arguments": arguments_json(arguments), **versions()}
+    return xr.Dataset(variables, coords, attrs)

@@ -176,4 +176,5 @@ def _dataset(found: list[CovariancePreservation], widths: list[float], steps: Se
         "gram_step": ("gram_step", list(steps), {"units": "steps"}),
         "matrix": np.arange(1, found[0].forward.predicted.shape[2] + 1),
     }
-    return xr.Dataset(variables, coords, {"arguments": results.arguments_json(arguments), **results.versions()})
+    attrs = {"kind": "covariance", "arguments": results.arguments_json(arguments), **results.versions()}
+    return xr.Dataset(variables, coords, attrs)

@@ -110,6 +110,7 @@ def limit(
             "limit": [word],
         }
         data = results.dataset({(0, 0): mean}, (), settings.spec, steps, along, arguments, {0: stderr or {}})
+        data.attrs["kind"] = "limit"
         measured = []
         predictions = mean["predictions"][0]
         scatter = np.nan_to_num((stderr or {}).get("predictions", 0.0)) + np.zeros_like(predictions)

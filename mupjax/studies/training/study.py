@@ -285,7 +285,7 @@ def _dataset(found: Any, names: list[str], widths: Any, steps: range, depth: int
         variables["class_share"] = ("output",), share, words
     used = {dim for dims, _, _ in variables.values() for dim in dims}
     coords = {name: value for name, value in coords.items() if name in used}
-    about = {"task": repr(task), "num_classes": task.out_dim}
+    about = {"kind": "training", "task": repr(task), "num_classes": task.out_dim}
     return xr.Dataset(
         variables, coords, {"arguments": results.arguments_json(arguments), **about, **results.versions()}
     )
