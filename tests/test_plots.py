@@ -15,8 +15,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex, to_rgb
 
 from mupjax import metrics, plots
-from mupjax.plots import gallery
 from mupjax.statistics import seeds
+from mupjax.studies.comparison import figures
 
 NAMES = ("sp", "ntp", "mup", "ip", "hp", "ip_llr")
 WORDS = {
@@ -78,7 +78,8 @@ def comparison(names=NAMES[:4], widths=(64, 256, 1024), seeds=3, steps=20, input
         "space_time_sampling_factor": ("width", factors["space_time_lambda_min"]),
     }
     arguments = '{"batch_size": null, "centred": true, "depth": 2, "learning_rate": null, "widths": [64, [32, 16]]}'
-    return xr.Dataset(variables, coords, {"arguments": arguments, "version_jax": "0.1.2", "device": "abacus"})
+    attrs = {"kind": "comparison", "arguments": arguments, "version_jax": "0.1.2", "device": "abacus"}
+    return xr.Dataset(variables, coords, attrs)
 
 
 def diverge(dataset, **where):
@@ -461,7 +462,7 @@ def test_nothing_is_written_when_drawing_fails(tmp_path, monkeypatch):
     def fail(dataset, **options):
         raise RuntimeError("out of ink")
 
-    monkeypatch.setattr(gallery, "gram_heatmaps", fail)  # the last of them
+    monkeypatch.setattr(figures, "gram_heatmaps", fail)  # the last of them
     with pytest.raises(RuntimeError, match="out of ink"):
         plots.save_all(comparison(), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"loss.png": b"of before"}

@@ -44,7 +44,8 @@ def learning_rates(dataset: xr.Dataset, loss: str = "train_loss", *, figure: Fig
     """Draw losses at the last step against the learning rate, a panel for each parametrization, depth and optimizer.
 
     Lines are means over the seeds that did not diverge and darken with width; bands reach from the smallest to the
-    largest of them. A star is a width's best rate: of those at which no seed diverged, the one of smallest mean loss.
+    largest of them. A star is a width's best rate, where there are several: of those at which no seed diverged, the one
+    of smallest mean loss.
     Crosses in the strip at the top, a row for each width, the widest uppermost, are rates at which a seed diverged.
 
     Args:
@@ -78,7 +79,8 @@ def learning_rates(dataset: xr.Dataset, loss: str = "train_loss", *, figure: Fig
     _common_losses(axes, dataset, loss, found, panels)
     lines = {line.get_label(): line for ax in axes for line in ax.lines}
     handles = [lines[name] for name in np.array(width_labels(dataset))[finite_widths(dataset)] if name in lines]
-    handles += [Line2D([], [], color="0.6", label=BEST, **_STAR)] if (found.best >= 0).any() else []
+    starred = (found.best >= 0).any() and (found.asked.sum(1) > 1).any()
+    handles += [Line2D([], [], color="0.6", label=BEST, **_STAR)] if starred else []
     handles += [Line2D([], [], color="0.3", label=DIVERGED, **_CROSS)] if found.diverged.any() else []
     if handles:
         ncols = max(2, int(figure.get_figwidth() / 1.7))
@@ -99,7 +101,8 @@ def _panel(ax: Axes, dataset: xr.Dataset, found: Outcomes, panel: tuple[int, int
         width_line(ax, rates[asked], one, rank, len(finite), labels[column])
         best = np.arange(len(rates)) == found.best[*panel, column]
         mean = positive(found.loss.mean[*panel, column][best])
-        ax.plot(rates[best], mean, color=shade(rank, len(finite)), **_STAR)
+        if asked.sum() > 1:
+            ax.plot(rates[best], mean, color=shade(rank, len(finite)), **_STAR)
     missing = [str(dataset["width_label"].values[column]) for column in finite if not found.done[*panel, column]]
     words = [dataset["parametrization"].values[row], dataset["optimizer"].values[optimizer]]
     words += [f"depth {dataset['depth'].values[depth]}"] if dataset.sizes["depth"] > 1 else []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mupjax.report.references import YANG
+from mupjax.report.words import of_each
 from mupjax.results import Caption, Table, Variable
 from mupjax.studies.comparison import kind as comparison
 from mupjax.studies.limit.figures import draw
@@ -55,16 +56,14 @@ def conclusion(dataset: xr.Dataset) -> str:
     """Return the powers of the width with which networks approach the limit; without these what the limit is."""
     if "error_run" not in dataset:
         return comparison.conclude(dataset)
-    words = []
+    powers = {}
     for of, what in (("run", "outputs of one network"), ("mean", "their mean over initialisations")):
         slope, stderr = float(dataset[f"slope_{of}"]), float(dataset[f"slope_{of}_stderr"])
         if np.isfinite(slope):
-            words.append(f"{what} as width^({slope:.2f} ± {stderr:.2f})")
-    widths = sorted({int(width) for width in dataset["point_width"].values})
-    between = f"width {widths[0]}" if len(widths) == 1 else f"widths {widths[0]} to {widths[-1]}"
-    if not words:
-        return f"The distance from the limit at {between} determines no power of the width."
-    return f"Fitted at {between}, networks approach the limit: {', '.join(words)} (± standard error)."
+            powers[what] = f"{slope:.2f} ± {stderr:.2f}"
+    if not powers:
+        return "The distances from the limit determine no power of the width."
+    return f"The distance from the limit goes as a fitted power of the width (± standard error): {of_each(powers)}."
 
 
 KIND = comparison.KIND._replace(

@@ -133,7 +133,7 @@ def functions_figure(data: xr.Dataset, *, figure: Figure | None = None) -> np.nd
     """Draw functions of one variable before and after training, a panel for each parametrization, a line a seed."""
     names = list(map(str, data["parametrization"].values))
     axes = _grid(len(names), len(names), figure)
-    x = data["test_input"].values[:, 0]
+    x = _first(data["test_input"])
     for ax, name in zip(axes.flat, names, strict=True):
         one = (
             data["predictions"]
@@ -145,8 +145,8 @@ def functions_figure(data: xr.Dataset, *, figure: Figure | None = None) -> np.nd
             for seed, line in enumerate(one.sel(time=time).values if time in one["time"] else ()):
                 style = {"color": COLOURS[number], "linestyle": LINES[2 * number], "linewidth": 1.4}
                 ax.plot(x, line, label=time if seed == 0 else None, **style)
-        ax.plot(x, data["test_target"].values[:, 0], color="0.7", linewidth=1, zorder=1, label="target")
-        ax.plot(data["train_input"].values[:, 0], data["train_target"].values[:, 0], "k.", label="training points")
+        ax.plot(x, _first(data["test_target"]), color="0.7", linewidth=1, zorder=1, label="target")
+        ax.plot(_first(data["train_input"]), _first(data["train_target"]), "k.", label="training points")
         ax.set(title=plain_text(name), xlabel="input", ylabel="output")
         ax.legend(fontsize="small")
         ax.grid(color="0.92")
@@ -174,6 +174,11 @@ def kernels_figure(data: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     width_ticks(ax, widths, [f"{width:g}" for width in widths])
     ax.legend(fontsize="small")
     return ax
+
+
+def _first(array: xr.DataArray) -> np.ndarray:
+    """Return the first component of inputs or targets [index, component] or [index]."""
+    return array.values.reshape(len(array), -1)[:, 0]
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
