@@ -24,7 +24,7 @@ def main() -> None:
     from mupjax.reproduce.parts import papers_or_digits
 
     data_dir = os.environ.get("MUPJAX_DATA")
-    dataset, _ = papers_or_digits(integrable.DATASETS, data_dir)
+    dataset, _ = papers_or_digits(integrable.PAPER.datasets, data_dir)
     common = {"data_dir": data_dir, "out": judged.folder("integrable"), "memory_gb": 20.0, "progress": True}
     found, verdicts = integrable.reproduce(dataset, names=names, **common)
     judged.record("integrable", dataset, found, verdicts, integrable.parts(dataset))

@@ -16,15 +16,18 @@ def main() -> None:
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     import judged
 
-    from mupjax.reproduce import rich_features, tables
+    from mupjax.reproduce import rich_features
     from mupjax.reproduce.parts import MAIN, WIDE, papers_or_digits
     from mupjax.reproduce.reading import across_widths
+    from mupjax.reproduce.rich_features import tables
 
     data_dir = os.environ.get("MUPJAX_DATA")
     dataset, _ = papers_or_digits(("cifar10",), data_dir)
     common = {"data_dir": data_dir, "out": judged.folder("rich"), "memory_gb": 20.0, "progress": True}
     found, verdicts = rich_features.reproduce(dataset, **common)
-    side_by_side, test_errors = tables.side_by_side(found), tables.test_errors(found)
+    side_by_side, test_errors = (
+        (one.columns, one.rows) for one in (tables.side_by_side(found), tables.test_errors(found))
+    )
     for columns, rows in (side_by_side, test_errors):
         print(*("  ".join(row) for row in [columns, *rows]), sep="\n")
     _picture(across_widths(found[MAIN], found[WIDE]))

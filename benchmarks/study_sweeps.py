@@ -44,7 +44,7 @@ def main() -> None:
     task = mupjax.datasets.load("digits", **digits)
     data = mupjax.sweep(task, parametrizations=presets, out=RESULTS, about=digits, progress=True, **TRANSFER)
     verdicts = transfer.judge(data)
-    with_optima = data.merge(transfer.best_rates(data))
+    with_optima = data.merge(transfer.best_rates(data)).assign_attrs(kind="transfer")
     report.write(with_optima, RESULTS, plots.save_all(with_optima, RESULTS), verdicts)
     small = mupjax.datasets.load("digits", **(digits | {"train_size": 64}))
     for optimizer in ("sgd", "adam"):

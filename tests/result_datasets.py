@@ -70,7 +70,9 @@ def comparison(names=NAMES[:4], widths=(64, 256, 1024), seeds=3, steps=20, input
         "space_time_sampling_factor": ("width", factors["space_time_lambda_min"]),
     }
     arguments = '{"batch_size": null, "centred": true, "depth": 2, "learning_rate": null, "widths": [64, [32, 16]]}'
-    return xr.Dataset(variables, coords, {"arguments": arguments, "version_jax": "0.1.2", "device": "abacus"})
+    return xr.Dataset(
+        variables, coords, {"kind": "comparison", "arguments": arguments, "version_jax": "0.1.2", "device": "abacus"}
+    )
 
 
 def diverge(dataset, **where):
@@ -117,7 +119,9 @@ def sweep(names=("sp", "mup"), optimizers=("sgd", "adam"), depths=(2,), widths=(
         "step": [0, 200],
     }
     arguments = '{"batch_size": 64, "steps": 200, "optimizers": ["sgd", "adam"], "widths": [64, 256, 1024]}'
-    return xr.Dataset(variables, coords, {"arguments": arguments, "version_jax": "0.1.2", "device": "abacus"})
+    return xr.Dataset(
+        variables, coords, {"kind": "sweep", "arguments": arguments, "version_jax": "0.1.2", "device": "abacus"}
+    )
 
 
 def with_optimum(dataset, seeds=3):
@@ -128,7 +132,7 @@ def with_optimum(dataset, seeds=3):
     logs = level[:, None] + drift[..., None] * np.log2(widths / widths[0])
     spread = np.linspace(-0.5, 0.5, seeds) if seeds > 1 else np.zeros(1)
     dims = ("parametrization", "optimizer")
-    return dataset.assign(
+    return dataset.assign_attrs(kind="transfer").assign(
         best_rate=((*dims, "width", "seed"), 2.0 ** (logs[..., None] + spread), {"units": "1"}),
         drift=(dims, drift),
         drift_half_width=(dims, np.full(drift.shape, 0.034)),
@@ -158,4 +162,8 @@ def coordinates(models=("mup", "sp"), layers=("layer_1", "layer_2", "readout"), 
         "fixed_size": (("model", "layer"), np.tile(np.array(layers) == "readout", (len(models), 1))),
     }
     arguments = '{"depth": 2, "optimizer": "sgd", "steps": 4, "widths": [64, 128, 256, 512]}'
-    return xr.Dataset(variables, coords, {"arguments": arguments, "version_jax": "0.1.2", "device": "abacus"})
+    return xr.Dataset(
+        variables,
+        coords,
+        {"kind": "coordinate check", "arguments": arguments, "version_jax": "0.1.2", "device": "abacus"},
+    )

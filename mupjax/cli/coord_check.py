@@ -69,7 +69,7 @@ def coord_check(given: CoordCheck) -> None:
     }
     task_settings = parsing.task(given.data)
     running.prepare_jax(given.running.cache)
-    from mupjax import datasets, report
+    from mupjax import datasets
     from mupjax.statistics import REPRODUCED
     from mupjax.studies.coordinates import coord_check as run
     from mupjax.studies.coordinates import judge
@@ -88,9 +88,7 @@ def coord_check(given: CoordCheck) -> None:
         progress=True,
     )
     verdicts = judge(results)
-    running.print_table(*report.format_coord_check(results))
-    running.print_table(*report.format_verdicts(verdicts))
-    running.write_report(results, given.out, verdicts)
+    running.show(results, given.out, verdicts)
     if any(verdict.verdict != REPRODUCED for verdict in verdicts):
         raise typer.Exit(1)
 

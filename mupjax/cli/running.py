@@ -8,29 +8,45 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Never
+from typing import TYPE_CHECKING, Any, Never
 
 from mupjax.cli import parsing
 from mupjax.cli.options import Data
 
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from mupjax.statistics import Verdict
+
 
 def compute(
-    run: Callable[..., Any],
+    run: Callable[..., xr.Dataset],
     out: Path | None,
     data: Data,
     settings: dict[str, Any],
     memory_gb: float | None,
 ) -> None:
     """Compute a Dataset, or what `out` lacks of it; print its table, write its report and figures."""
-    from mupjax import datasets, report
+    from mupjax import datasets
 
     say_what_is_there(out)
     task = datasets.load(data.dataset, **parsing.task(data))
     results = run(task, **settings, memory_gb=memory_gb, out=out, about=parsing.about(data), progress=True)
-    print_table(*report.format_table(results))
-    if "error_run" in results:
-        print_table(*report.format_width_study(results))
-    write_report(results, out)
+    show(results, out)
+
+
+def show(results: xr.Dataset, out: Path | None, verdicts: Sequence[Verdict] = ()) -> None:
+    """Print what was found, tables and verdicts; write figures, report and verdicts to `out`, if there is one."""
+    from mupjax import report
+    from mupjax.results import complete, kind_of
+
+    kind, whole = kind_of(results), complete(results)
+    print(kind.conclusion(whole))
+    for table in kind.tables(whole):
+        print_table(table.columns, table.rows)
+    if verdicts:
+        print_table(*report.format_verdicts(verdicts))
+    write_report(results, out, verdicts)
 
 
 def say_what_is_there(out: Path | None) -> None:
@@ -51,7 +67,7 @@ def memory_budget(memory_gb: float | None) -> float:
     return devices.memory_budget(memory_gb, on_cpu=20.0)
 
 
-def write_report(results: Any, out: Path | None, verdicts: Sequence[Any] = ()) -> None:
+def write_report(results: xr.Dataset, out: Path | None, verdicts: Sequence[Verdict] = ()) -> None:
     """Write figures, report and verdicts to `out`, if there is one, and say where the report is."""
     if out:
         from mupjax import plots, report

@@ -76,7 +76,7 @@ def sweep(given: Sweep) -> None:
     del settings["momentum"]
     task_settings = parsing.task(given.data)
     running.prepare_jax(given.running.cache)
-    from mupjax import datasets, report
+    from mupjax import datasets
     from mupjax.sweeps.grid import grid_of
     from mupjax.sweeps.plan import plan, table
     from mupjax.sweeps.sweep import SPEC
@@ -92,8 +92,7 @@ def sweep(given: Sweep) -> None:
         return
     running.say_what_is_there(given.out)
     results = run(task, out=given.out, about=parsing.about(given.data), progress=True, **settings)
-    running.print_table(*report.format_sweep(results))
-    running.write_report(results, given.out)
+    running.show(results, given.out)
 
 
 COMMAND = Command(sweep, Sweep(), example="mupjax sweep --widths 16,32 --learning-rates .25:1:3 --steps 20 --out rates")

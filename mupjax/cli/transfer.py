@@ -59,7 +59,7 @@ def transfer(given: Transfer) -> None:
     del settings["momentum"]
     task_settings = parsing.task(given.data)
     running.prepare_jax(given.running.cache)
-    from mupjax import datasets, report
+    from mupjax import datasets
     from mupjax.statistics import REPRODUCED
     from mupjax.studies import transfer as transfers
 
@@ -67,9 +67,7 @@ def transfer(given: Transfer) -> None:
     running.say_what_is_there(given.out)
     results = transfers.transfer(task, progress=True, **settings)
     verdicts = transfers.judge(results)
-    running.print_table(*report.format_sweep(results))
-    running.print_table(*report.format_verdicts(verdicts))
-    running.write_report(results, given.out, verdicts)
+    running.show(results, given.out, verdicts)
     if any(verdict.verdict != REPRODUCED for verdict in verdicts):
         raise typer.Exit(1)
 

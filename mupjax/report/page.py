@@ -5,66 +5,79 @@ from __future__ import annotations
 import base64
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mupjax import plots
 from mupjax._files import write_whole
-from mupjax.report.captions import FIGURES
-from mupjax.report.contents import Table, content, verdict_table
 from mupjax.report.settings import settings
+from mupjax.report.verdicts import verdict_table
+from mupjax.results import Caption, Table, complete, kind_of
 from mupjax.statistics import Verdict
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 REPORT = "report.html"
 _WORDS = {"note", "layer", "claim", "bound", "verdict"}  # columns of words, which wrap
 
 
 def write(
-    dataset: Any,
+    dataset: xr.Dataset,
     out: str | os.PathLike[str],
     pictures: Sequence[Path] | None = None,
     verdicts: Sequence[Verdict] = (),
+    captions: Mapping[str, Caption] | None = None,
 ) -> Path:
     """Write report.html, with its pictures inside, to the directory `out`: whole or not at all.
 
     Args:
-      dataset: what `compare`, `sweep` or `coord_check` returns.
+      dataset: what a study or sweep returns, or a selection from it, as in `plots.draw_all`.
       out: the results directory; it need not exist.
       pictures: what `plots.save_all` returned; by default the figures are drawn here.
       verdicts: on claims; they get a table of their own.
+      captions: of pictures that are not the kind's own, by the names of their files.
 
     Returns:
       The path of the report.
+
+    Raises:
+      ValueError: for an unknown `attrs["kind"]`, or a Dataset that lacks what its kind needs.
     """
     if pictures is None:
         images = {name: plots.png(figure) for name, figure in plots.draw_all(dataset).items()}
     else:
         images = {Path(path).name: Path(path).read_bytes() for path in pictures}
-    return write_whole(Path(out) / REPORT, _page(dataset, images, verdicts).encode())
+    return write_whole(Path(out) / REPORT, _page(complete(dataset), images, verdicts, captions or {}).encode())
 
 
-def _page(dataset: Any, images: dict[str, bytes], verdicts: Sequence[Verdict]) -> str:
-    found = content(dataset)
-    tables = [*([verdict_table(verdicts)] if verdicts else []), *found.tables]
+def _page(
+    dataset: xr.Dataset, images: dict[str, bytes], verdicts: Sequence[Verdict], captions: Mapping[str, Caption]
+) -> str:
+    kind = kind_of(dataset)
+    tables = [*([verdict_table(verdicts)] if verdicts else []), *kind.tables(dataset)]
+    captions, subject = {**kind.captions, **captions}, kind.subject(dataset)
+    rows = [(escape(name), escape(value)) for name, value in settings(dataset)]
     template = resources.files("mupjax.report").joinpath("page.html").read_text(encoding="utf-8")
     return template.format(  # every value is escaped
-        heading=escape(found.heading),
-        what=escape(found.what),
-        settings="".join(
-            f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in settings(dataset)
-        ),
+        heading=escape(kind.heading),
+        subject=escape(subject),
+        conclusion=escape(kind.conclusion(dataset)),
+        settings="".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in rows),
         tables="".join(_section(table) for table in tables),
-        figures="".join(_figure(name, image, found.what) for name, image in images.items()),
-        reading=found.reading,
+        figures="".join(
+            _figure(captions.get(name, Caption(name, "")), image, subject) for name, image in images.items()
+        ),
+        reading=kind.reading(dataset),
     )
 
 
 def _section(table: Table) -> str:
-    name = f"explained-{table.title.lower()}"
+    name = f"explained-{table.title.lower().replace(' ', '-')}"
     return (
         f'<h2>{escape(table.title)}</h2>\n<div class="scroll"><table aria-describedby="{name}">{_table(table)}</table>'
         f'</div>\n<p id="{name}" class="lead">{escape(table.caption)}</p>\n'
@@ -92,11 +105,10 @@ def _table(table: Table) -> str:
     return f"<thead><tr>{head}</tr></thead>{''.join(groups)}"
 
 
-def _figure(name: str, image: bytes, what: str) -> str:
-    title, caption = FIGURES.get(name, (name, ""))
+def _figure(caption: Caption, image: bytes, subject: str) -> str:
     width, height = (round(pixels * 96 / plots.DPI) for pixels in struct.unpack(">II", image[16:24]))
     source = f"data:image/png;base64,{base64.b64encode(image).decode()}"
     return (
-        f'<figure><h3>{escape(title)}</h3><img src="{source}" width="{width}" height="{height}" '
-        f'alt="{escape(f"{title}: {what}")}"><figcaption>{caption}</figcaption></figure>'
+        f'<figure><h3>{escape(caption.title)}</h3><img src="{source}" width="{width}" height="{height}" '
+        f'alt="{escape(f"{caption.title}: {subject}")}"><figcaption>{caption.html}</figcaption></figure>'
     )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _LABELS = {
     "key": "random key",
@@ -18,8 +21,8 @@ _LABELS = {
 _DEFAULTS = {"batch_size": "full batch", "learning_rate": "default"}
 
 
-def settings(dataset: Any) -> list[tuple[str, str]]:
-    """Return names and values, both as plain text."""
+def settings(dataset: xr.Dataset) -> list[tuple[str, str]]:
+    """Return the names and values of what was run, both as plain text."""
     attrs = {str(name): value for name, value in dataset.attrs.items()}
     arguments = _parsed(attrs.pop("arguments", "{}"), "arguments")
     if "learning_rate" in dataset.dims:
@@ -37,21 +40,22 @@ def settings(dataset: Any) -> list[tuple[str, str]]:
     versions = {name.removeprefix("version_"): attrs.pop(name) for name in list(attrs) if name.startswith("version_")}
     if not attrs.pop("complete", True):
         attrs["state"] = "not complete: some cells are not done"
-    attrs.pop("cell_dims", None)
+    for name in ("kind", "cell_dims"):
+        attrs.pop(name, None)
     rows = [(labels.get(name, name.replace("_", " ")), _readable(name, value)) for name, value in arguments.items()]
     rows += [(name.replace("_", " "), _readable(name, value)) for name, value in (plan | attrs).items()]
     return [*rows, ("versions", ", ".join(f"{name.replace('_', '-')} {value}" for name, value in versions.items()))]
 
 
-def _parsed(text: Any, name: str) -> dict[str, Any]:
-    """Return JSON's object; what is none as it is, under its name."""
+def _parsed(text: str, name: str) -> dict[str, Any]:
+    """Return a JSON object; other text stands as it is, under its name."""
     try:
         return dict(json.loads(text))
     except (TypeError, ValueError):
         return {name: text}
 
 
-def _readable(name: str, value: Any) -> str:
+def _readable(name: str, value: object) -> str:
     if value is None:
         return _DEFAULTS.get(name, "none")
     if isinstance(value, bool):

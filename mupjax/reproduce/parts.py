@@ -13,9 +13,9 @@ import numpy as np
 
 from mupjax import datasets
 from mupjax.results import arguments_json, store
-from mupjax.results.layout import words
 from mupjax.studies.catapults import catapult_study
 from mupjax.studies.comparison import compare
+from mupjax.studies.comparison.variables import VARIABLES
 from mupjax.studies.covariance import covariance_study
 from mupjax.studies.training import training_study
 from mupjax.task import Task
@@ -207,7 +207,7 @@ def _with_targets(data: xr.Dataset, task: Task) -> xr.Dataset:
     """Return a comparison with the targets of its training inputs, and with test errors where there is a test set."""
     y = np.asarray(task.y_train)
     one_hot = y if y.ndim > 1 else np.eye(task.out_dim)[y]
-    data = data.assign(targets=(("train_input", "output"), one_hot, words("targets of the training inputs")))
+    data = data.assign(targets=(VARIABLES["targets"].dims, one_hot, VARIABLES["targets"].attrs))
     return data if task.x_test is None else data.assign(test_error=_test_error(data, task))
 
 
@@ -221,4 +221,4 @@ def _test_error(data: xr.Dataset, task: Task) -> tuple[tuple[str, ...], np.ndarr
     else:
         wrong = f.argmax(-1) != (y if y.ndim == 1 else y.argmax(-1))
     error = np.where(np.isfinite(f).all((-2, -1)), wrong.mean(-1), np.nan)
-    return ("parametrization", "width", "seed"), error, words("test error: share of inputs in a wrong class")
+    return VARIABLES["test_error"].dims, error, VARIABLES["test_error"].attrs

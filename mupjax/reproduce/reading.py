@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mupjax.task import Task
 from mupjax.trajectory import Trajectory
 
+if TYPE_CHECKING:
+    import xarray as xr
 
-def finite(data: Any, variable: str, name: str, layer: int, step: int = -1) -> tuple[np.ndarray, np.ndarray]:
+
+def finite(data: xr.Dataset, variable: str, name: str, layer: int, step: int = -1) -> tuple[np.ndarray, np.ndarray]:
     """Return finite widths [W] and values [W, S] of a layer at a Gram step, not below their resolution."""
     widths = data["width"].values
     values = _at(data, variable, name, layer, step).transpose("width", "seed").values
@@ -20,19 +23,19 @@ def finite(data: Any, variable: str, name: str, layer: int, step: int = -1) -> t
     return widths[np.isfinite(widths)], values[np.isfinite(widths)]
 
 
-def infinite(data: Any, variable: str, layer: int, step: int = -1, name: str = "mup") -> tuple[float, float]:
+def infinite(data: xr.Dataset, variable: str, layer: int, step: int = -1, name: str = "mup") -> tuple[float, float]:
     """Return an infinite-width value at a Gram step and its standard error, 0 where the limit is exact."""
     value = _at(data, variable, name, layer, step).sel(width=np.inf).isel(seed=0)
     stderr = float(_at(data, f"{variable}_stderr", name, layer, step))
     return float(value), stderr if np.isfinite(stderr) else 0.0
 
 
-def limit_runs(data: Any) -> int:
+def limit_runs(data: xr.Dataset) -> int:
     """Return of how many runs the feature-learning limit is the mean."""
     return int(json.loads(data.attrs["arguments"])["limit_runs"])
 
 
-def across_widths(narrow: Any, wide: Any) -> Any:
+def across_widths(narrow: xr.Dataset, wide: xr.Dataset) -> xr.Dataset:
     """Return metrics and losses of two comparisons of the same runs as one Dataset, up to the last step of `wide`.
 
     Args:
@@ -41,7 +44,7 @@ def across_widths(narrow: Any, wide: Any) -> Any:
     """
     import xarray as xr
 
-    metrics = [n for n in narrow if n.startswith(("feature_change", "diversity", "space_time", "train_loss"))]
+    metrics = [n for n in map(str, narrow) if n.startswith(("feature_change", "diversity", "space_time", "train_loss"))]
     steps = np.intersect1d(narrow["step"].values, wide["step"].values)
     names = ["limit", "learning_rate", "classification"]
     parts, seeds = [], min(narrow.sizes["seed"], wide.sizes["seed"])
@@ -54,19 +57,19 @@ def across_widths(narrow: Any, wide: Any) -> Any:
     return joined.assign_coords({name: narrow[name] for name in names})
 
 
-def run_of(data: Any, name: str, width: float) -> Trajectory:
+def run_of(data: xr.Dataset, name: str, width: float) -> Trajectory:
     """Return what the Dataset holds of a width as a Trajectory: a runs axis for networks, none for the limit."""
     one = data.sel(parametrization=name, width=width)
     one = one.isel(seed=0) if np.isinf(width) else one.transpose("seed", ...)
-    arrays = {field: one[field].values for field in ("train_loss", "predictions", "h_gram", "x_gram")}
-    return Trajectory(step=data["step"].values, test_loss=None, **arrays)
+    loss, predictions, h, x = (one[name].values for name in ("train_loss", "predictions", "h_gram", "x_gram"))
+    return Trajectory(data["step"].values, loss, None, predictions, h_gram=h, x_gram=x)
 
 
-def task_without_inputs(data: Any) -> Task:
+def task_without_inputs(data: xr.Dataset) -> Task:
     """Return a Task with the targets of the Dataset's training inputs, and zeros in the place of these."""
     targets = data["targets"].values
     return Task(np.zeros((len(targets), 1)), targets)
 
 
-def _at(data: Any, variable: str, name: str, layer: int, step: int) -> Any:
+def _at(data: xr.Dataset, variable: str, name: str, layer: int, step: int) -> xr.DataArray:
     return data[variable].isel(gram_step=step).sel(parametrization=name, layer=layer)

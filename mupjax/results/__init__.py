@@ -12,5 +12,12 @@ from mupjax.results.identity import arguments_json as arguments_json
 from mupjax.results.identity import attributes as attributes
 from mupjax.results.identity import digest_of as digest_of
 from mupjax.results.identity import versions as versions
+from mupjax.results.kinds import KINDS as KINDS
+from mupjax.results.kinds import Caption as Caption
+from mupjax.results.kinds import Kind as Kind
+from mupjax.results.kinds import Table as Table
+from mupjax.results.kinds import complete as complete
+from mupjax.results.kinds import kind_of as kind_of
 from mupjax.results.layout import Layout as Layout
-from mupjax.results.layout import Variable as Variable
+from mupjax.results.layout import filled as filled
+from mupjax.results.variables import Variable as Variable

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from mupjax import metrics
-from mupjax.results.layout import Layout, Variable, words
+from mupjax.results.layout import Filled, Layout, filled
+from mupjax.results.variables import TRAJECTORY, WIDTH, along
 from mupjax.statistics.jackknife import jackknife
 from mupjax.task import Task
 from mupjax.trajectory import Trajectory, TrajectorySpec
@@ -19,22 +20,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 Width = int | tuple[int, ...] | float
-
-_VARIABLES = {
-    "train_loss": "training loss",
-    "test_loss": "test loss",
-    "predictions": "network output",
-    "feature_change": "relative feature change",
-    "diversity": "smallest eigenvalue of the Gram matrix",
-    "space_time_lambda_min": "smallest eigenvalue of the joint Gram matrix",
-}
-_DIMS = {
-    "train_loss": ("step",),
-    "test_loss": ("step",),
-    "predictions": ("step", "input", "output"),
-    "h_gram": ("gram_step", "layer", "gram_input", "gram_input_2"),
-    "x_gram": ("gram_step", "layer", "gram_input", "gram_input_2"),
-}
 
 
 def measure(run: Trajectory) -> dict[str, np.ndarray]:
@@ -88,7 +73,7 @@ def width_label(width: Width) -> str:
     return "infinite" if math.isinf(width) else str(int(width))
 
 
-def variables(task: Task, spec: TrajectorySpec, run_dims: tuple[str, ...]) -> dict[str, Variable]:
+def variables(task: Task, spec: TrajectorySpec, run_dims: tuple[str, ...]) -> dict[str, Filled]:
     """Return the variables that `measure` makes of a Trajectory recorded to `spec`, the runs' dims first."""
     single = str(jax.dtypes.canonicalize_dtype(float))
     dtypes = {"train_loss": single}
@@ -100,10 +85,7 @@ def variables(task: Task, spec: TrajectorySpec, run_dims: tuple[str, ...]) -> di
         dtypes |= {f"{z}_gram": "float64", f"feature_change_{z}": "float64"}
         for metric in ("diversity", "space_time_lambda_min"):
             dtypes |= {f"{metric}_{z}": "float64", f"{metric}_{z}_resolution": "float64"}
-    return {
-        name: Variable((*run_dims, *trailing_dims(name)), dtype, words(long_name(name)))
-        for name, dtype in dtypes.items()
-    }
+    return filled(along(run_dims, TRAJECTORY), dtypes)
 
 
 def coordinates(
@@ -112,7 +94,7 @@ def coordinates(
     """Return the coordinates of recorded networks: widths (infinity is the limit's), seeds, steps, layers."""
     sizes = np.array([float(max(w) if isinstance(w, tuple) else w) for w in widths])
     found = {
-        "width": ("width", sizes, words("width", "hidden units")),
+        "width": ("width", sizes, WIDTH["width"].attrs),
         "width_label": ("width", [width_label(width) for width in widths]),
         "seed": ("seed", np.arange(seeds)),
         "step": ("step", np.array(spec.resolve_steps(steps)), {"units": "steps"}),
@@ -127,7 +109,7 @@ def layout_of(
     task: Task,
     spec: TrajectorySpec,
     known: xr.Dataset,
-    variables: Mapping[str, Variable],
+    variables: Mapping[str, Filled],
     cell_dims: tuple[str, ...],
 ) -> Layout:
     """Return the Layout of recorded networks.
@@ -153,16 +135,9 @@ def layout_of(
 
 def trailing_dims(name: str) -> tuple[str, ...]:
     """Return the dims of one run's array of this name."""
-    return _DIMS.get(name, ("gram_step", "layer"))
+    return TRAJECTORY[name].dims
 
 
 def long_name(name: str) -> str:
     """Return a variable's name in words."""
-    for stem, text in _VARIABLES.items():
-        if name.startswith(stem):
-            rest = name.removeprefix(stem).split("_")
-            of = {"h": " of the preactivations h", "x": " of the activations x"}.get(
-                rest[1] if len(rest) > 1 else "", ""
-            )
-            return text + of + (": resolution of rounding" if name.endswith("resolution") else "")
-    return f"Gram matrix of {name[0]}, <{name[0]}, {name[0]}>/n"
+    return TRAJECTORY[name].long_name

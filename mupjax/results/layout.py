@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mupjax.results.variables import Variable
+
 if TYPE_CHECKING:
     import xarray as xr
 
 Where = Mapping[str, Sequence[int]]
 
 
-class Variable(NamedTuple):
-    """A variable of a Dataset.
+class Filled(NamedTuple):
+    """A variable that cells fill.
 
     Attributes:
       dims: those along which cells differ first.
@@ -39,14 +41,14 @@ class Layout(NamedTuple):
     """
 
     coords: xr.Dataset
-    variables: dict[str, Variable]
+    variables: dict[str, Filled]
     sizes: dict[str, int]
     cell_dims: tuple[str, ...]
 
 
-def words(long_name: str, units: str = "1") -> dict[str, str]:
-    """Return a variable's attributes."""
-    return {"units": units, "long_name": long_name}
+def filled(variables: Mapping[str, Variable], dtypes: Mapping[str, str]) -> dict[str, Filled]:
+    """Return those of `variables` that `dtypes` names."""
+    return {name: Filled(variables[name].dims, dtype, variables[name].attrs) for name, dtype in dtypes.items()}
 
 
 def empty(layout: Layout) -> xr.Dataset:

@@ -11,8 +11,9 @@ from mupjax import optim, results
 from mupjax.dynamics import feature_limit, kernel_limit
 from mupjax.dynamics.runs import DRAWS
 from mupjax.parametrization import Parametrization
-from mupjax.results.layout import Variable, words
+from mupjax.results.layout import Filled, filled
 from mupjax.studies.cells import Settings
+from mupjax.studies.comparison.variables import VARIABLES
 from mupjax.sweeps.runner import Arrays, Need
 from mupjax.task import Task
 
@@ -90,22 +91,13 @@ def compute(
     return found | {name: np.array([float(value)]) for name, value in zip(ABOUT, about, strict=True)}
 
 
-ABOUT = {
-    "limit_num_runs": "independent runs of the feature-learning limit",
-    "limit_directions": "largest number of directions kept of a hidden matrix of the limit",
-}
+ABOUT = ("limit_num_runs", "limit_directions")
 
 
-def variables(of_rows: dict[str, Variable]) -> dict[str, Variable]:
+def variables(of_rows: dict[str, Filled]) -> dict[str, Filled]:
     """Return the variables that an infinite-width row has beyond the rows': standard errors, how it was sampled."""
-    found = {}
-    for name, variable in of_rows.items():
-        if _has_error(name):
-            long_name = f"{variable.attrs['long_name']} at infinite width: standard error"
-            dims = tuple(dim for dim in variable.dims if dim not in ("width", "seed"))
-            found[f"{name}_stderr"] = Variable(dims, "float64", words(long_name))
-    about = {name: Variable(("parametrization",), "float64", words(text)) for name, text in ABOUT.items()}
-    return found | about
+    names = [f"{name}_stderr" for name in of_rows if _has_error(name)]
+    return filled(VARIABLES, dict.fromkeys((*names, *ABOUT), "float64"))
 
 
 def with_words(

@@ -10,9 +10,10 @@ import numpy as np
 
 from mupjax import results
 from mupjax.observers import named
-from mupjax.results.layout import Layout, Variable, words
+from mupjax.results.layout import Layout
 from mupjax.sweeps.grid import Grid
 from mupjax.sweeps.plan import Cell
+from mupjax.sweeps.variables import VARIABLES
 from mupjax.task import Task
 from mupjax.trajectory import Trajectory
 
@@ -34,24 +35,22 @@ def of_grid(task: Task, grid: Grid, attrs: Mapping[str, Any]) -> Layout:
     rates = sorted({rate for each in grid.rates for rate in each})
     coords: dict[str, Any] = {
         "parametrization": [p.name for p in grid.parametrizations],
-        "depth": ("depth", list(grid.depths), words("depth", "hidden layers")),
+        "depth": ("depth", list(grid.depths), VARIABLES["depth"].attrs),
         "optimizer": [name for name, _ in grid.optimizers],
         **results.coordinates(grid.widths, grid.seeds, spec, steps, max(grid.depths)),
-        "learning_rate": ("learning_rate", rates, words("base learning rate")),
+        "learning_rate": ("learning_rate", rates, VARIABLES["learning_rate"].attrs),
     }
     if grid.observe:
         observed = list(named.observed_steps(steps, grid.observe_every))
-        coords["observe_step"] = ("observe_step", observed, words("observed step", "steps"))
+        coords["observe_step"] = ("observe_step", observed, VARIABLES["observe_step"].attrs)
         coords["kernel"] = np.arange(1, max(grid.depths) + 2)
         coords["layer"] = np.arange(1, max(grid.depths) + 1)
     asked = np.array([[rate in each for rate in rates] for each in grid.rates])
-    about = {"long_name": "whether the optimizer was run with the rate"}
-    known = xr.Dataset({"asked": (("optimizer", "learning_rate"), asked, about)}, coords, dict(attrs))
+    known = xr.Dataset(
+        {"asked": (("optimizer", "learning_rate"), asked, VARIABLES["asked"].attrs)}, coords, dict(attrs)
+    )
     single = str(jax.dtypes.canonicalize_dtype(float))
-    observed = {
-        name: Variable((*RUN_DIMS, *dims), single, words(long_name))
-        for name, (dims, long_name) in named.variables(grid.observe).items()
-    }
+    observed = results.filled(VARIABLES, dict.fromkeys(named.variables(grid.observe), single))
     return results.layout_of(task, spec, known, observed | results.variables(task, spec, RUN_DIMS), CELL_DIMS)
 
 

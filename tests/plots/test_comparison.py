@@ -12,8 +12,8 @@ import pytest
 from matplotlib.colors import to_hex, to_rgb
 
 from mupjax import metrics, plots
-from mupjax.plots import gallery
 from mupjax.statistics import seeds
+from mupjax.studies.comparison import figures
 from tests.plots.reading import band, check_texts, legend_texts, lines, no_warnings_left
 from tests.result_datasets import KINDS, NAMES, RESOLUTION, WORDS, comparison, diverge
 
@@ -338,7 +338,7 @@ def test_nothing_is_written_when_drawing_fails(tmp_path, monkeypatch):
     def fail(dataset, **options):
         raise RuntimeError("out of ink")
 
-    monkeypatch.setattr(gallery, "gram_heatmaps", fail)  # the last of them
+    monkeypatch.setattr(figures, "gram_heatmaps", fail)  # the last of them
     with pytest.raises(RuntimeError, match="out of ink"):
         plots.save_all(comparison(), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"loss.png": b"of before"}

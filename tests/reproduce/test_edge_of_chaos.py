@@ -13,8 +13,8 @@ from mupjax.dynamics import dense
 from mupjax.dynamics.runs import run_key
 from mupjax.observers.curvature import ntk_change
 from mupjax.reproduce import edge_of_chaos
-from mupjax.reproduce.edge_claims import judge
-from mupjax.reproduce.edge_reading import by_depth, by_width
+from mupjax.reproduce.edge_of_chaos.claims import judge
+from mupjax.reproduce.edge_of_chaos.reading import by_depth, by_width
 from mupjax.reproduce.parts import MAIN, run_part, task_of
 
 
@@ -170,7 +170,7 @@ def test_parts_run_and_are_drawn(tmp_path):
     data = run_part(small(parts, MAIN, **few), "digits", out=tmp_path)
     pictures = plots.save_all(data, tmp_path)
     assert [path.name for path in pictures] == ["catapults_constant.png", "catapults_following.png"]
-    columns, rows = report.contents.format_catapults(data)
+    columns, rows = report.format_catapults(data)
     assert len(rows) == 4
     assert all(len(row) == len(columns) for row in rows)
     few = {"parametrizations": edge_of_chaos.presets(2, growing=True)[1:], "widths": (8, 16), "seeds": 1}
@@ -183,9 +183,11 @@ def test_parts_run_and_are_drawn(tmp_path):
     found["train-growing-2"] = found[step.name].assign(test_error=found[step.name].train_loss)
     rows = by_depth(found, "step"), by_depth(found, "train"), by_width(found)
     assert list(rows[2]["nup_q2"]) == [8, 16]
-    paths = plots.save_depths(*rows, tmp_path)
+    paper = edge_of_chaos.PAPER
+    paths = plots.save(paper.figures({MAIN: data, **found})[MAIN], tmp_path)
     assert [path.name for path in paths] == ["depths.png", "evolution.png"]
-    page = report.write(data, tmp_path, [*pictures, *paths]).read_text()
+    page = report.write(data, tmp_path, [*pictures, *paths], captions=paper.captions).read_text()
+    assert "What a step moves, layer by layer" in page
     assert "Catapults and the edge of stability" in page
     assert "Lewkowycz" in page
 

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from mupjax import datasets, plots
-from mupjax.report.contents import content
+from mupjax import datasets, plots, report
 from mupjax.reproduce import integrable
-from mupjax.reproduce.integrable_claims import CURVE, LOSSES, RANKS, judge
+from mupjax.reproduce.integrable.claims import CURVE, LOSSES, RANKS, judge
 from mupjax.reproduce.parts import MAIN, run_part
 from mupjax.studies.training import training_study
 
@@ -36,9 +35,9 @@ def test_a_training_study_records_what_it_says(digits):
     assert len(np.unique(data.batch_loss.sel(step=0, parametrization="mup").values)) == 4
     assert np.all(np.isnan(data.batch_loss.sel(step=6)))
     assert np.all(np.isfinite(data.batch_loss.sel(step=3)))
-    assert plots.kind_of(data) == "training"
+    assert data.attrs["kind"] == "training"
     assert set(plots.draw_all(data)) == {"batch_loss.png", "ranks.png", "contributions.png"}
-    assert "first base rates" in content(data).tables[0].columns
+    assert "first base rates" in report.format_training(data)[0]
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,22 @@
 """A paper's study: kept by parts, judged from stored Datasets alone, verdicts that a changed Dataset flips."""
 
 import json
+import shlex
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from mupjax import datasets, plots
-from mupjax.reproduce import parts, rich_features, tables
-from mupjax.reproduce.hypotheses import hypotheses
+from mupjax import cli, datasets, plots
+from mupjax.reproduce import PAPERS, Setting, get, parts, rich_features, run_paper
 from mupjax.reproduce.parts import Part, run_part, task_of
 from mupjax.reproduce.reading import across_widths
-from mupjax.reproduce.width_limit import fit_approach
+from mupjax.reproduce.rich_features import tables
+from mupjax.reproduce.rich_features.figures import three_lines
+from mupjax.reproduce.rich_features.hypotheses import judge_hypotheses
+from mupjax.reproduce.rich_features.width_limit import fit_approach
 from mupjax.statistics import CONTRADICTED, NOT_SHOWN, REPRODUCED
 
 DATA = {"classes": (0, 1), "train_size": 8, "test_size": 20}
@@ -157,7 +161,7 @@ def test_test_error_counts_wrong_signs(main):
     f = found.predictions.isel(step=-1, input=slice(8, None), output=0, seed=1).sel(parametrization="ntp", width=256.0)
     wrong = np.mean(np.sign(f.values) != np.asarray(task.y_test)[:, 0])
     assert found.test_error.sel(parametrization="ntp", width=256.0).values[1] == wrong
-    columns, rows = tables.test_errors({"test": found})
+    _, columns, rows, *_ = tables.test_errors({"test": found})
     assert len(columns) == 4
     assert ["mup", "limit", "infinite"] in [row[:3] for row in rows]
     assert not [row for row in rows if row[0] == "ip" and row[2] == "infinite"]  # it has no limit
@@ -187,10 +191,9 @@ def test_finished_parts_are_judged_with_the_chosen_one(tmp_path):
     """So that running one part more does not forget the verdicts on the others."""
     small = BASE | {"parametrizations": ("mup",), "widths": (16,), "depth": 2, "steps": 2, "particles": 64}
     every = [Part(name, name, DATA | {"test_size": None}, small) for name in ("minibatch", "relu")]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rich_features, "parts", lambda quick: every)
-        for name in ("minibatch", "relu"):
-            found, _ = rich_features.reproduce("digits", names=[name], out=tmp_path)
+    paper = rich_features.PAPER._replace(parts=lambda setting: every)
+    for name in ("minibatch", "relu"):
+        found, _ = run_paper(paper, "digits", names=[name], out=tmp_path)
     assert list(found) == ["minibatch", "relu"]
 
 
@@ -227,25 +230,25 @@ def test_hypotheses_are_checked_on_the_parts_own_inputs():
     """Whatever a part is called: inputs that do not break the assumption contradict a part that is there to."""
     small = {part.name: part for part in rich_features.parts(quick=True)}
     task = task_of(small["duplicated"], "digits")
-    assert [v.verdict for v in hypotheses(small["duplicated"], task)] == [REPRODUCED] * 2
-    assert [v.verdict for v in hypotheses(small["main"], task)] == [CONTRADICTED, REPRODUCED]
+    assert [v.verdict for v in judge_hypotheses(small["duplicated"], task)] == [REPRODUCED] * 2
+    assert [v.verdict for v in judge_hypotheses(small["main"], task)] == [CONTRADICTED, REPRODUCED]
     unchanged = task_of(small["main"], "digits")
-    assert [v.verdict for v in hypotheses(small["opposite"], unchanged)] == [CONTRADICTED, REPRODUCED]
+    assert [v.verdict for v in judge_hypotheses(small["opposite"], unchanged)] == [CONTRADICTED, REPRODUCED]
     relu = small["relu"]
-    assert [v.verdict for v in hypotheses(relu, unchanged)] == [REPRODUCED] * 2
+    assert [v.verdict for v in judge_hypotheses(relu, unchanged)] == [REPRODUCED] * 2
     softplus = relu._replace(settings=relu.settings | {"activation": "softplus"})
-    assert "has no counterexample" in hypotheses(softplus, unchanged)[1].claim
+    assert "has no counterexample" in judge_hypotheses(softplus, unchanged)[1].claim
 
 
 @pytest.mark.xdist_group("reproduce")
 def test_tables_show_mean_and_error(main):
     found, _ = main
-    columns, rows = tables.side_by_side({"relu": found.drop_vars("test_error")})
+    _, columns, rows, *_ = tables.side_by_side({"relu": found.drop_vars("test_error")})
     assert [row[3] for row in rows] == ["64", "256", "1024", "infinite"]
     values = found.diversity_x.sel(parametrization="mup", width=256.0).isel(layer=-1, gram_step=-1).values
     expected = f"{values.mean():.3g} ± {values.std(ddof=1) / 3**0.5:.1g}"
     assert rows[1][columns.index("diversity of x")] == expected
-    axes = plots.three_lines(found, found)
+    axes = three_lines(found, found)
     labels = [line.get_label() for line in axes[list(found.parametrization.values).index("ntp")].lines]
     assert labels == ["network", "first-order model", "infinite width"]
 
@@ -254,3 +257,33 @@ def test_unknown_part_is_refused_before_anything_runs(monkeypatch):
     monkeypatch.setattr(parts, "run_part", None)
     with pytest.raises(ValueError, match=r"`parts` to be drawn from main, .* got 'depth-9'"):
         rich_features.reproduce("digits", names=["depth-9"])
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_help_of_a_paper_ends_with_an_example_that_runs_parts_that_are_there(name, monkeypatch, tmp_path):
+    asked = []
+
+    def run(paper, dataset, *, quick, names, **options):
+        asked.append((paper, Setting(dataset, quick), names, options["out"]))
+        return {}, []
+
+    monkeypatch.setattr(cli.reproduce, "run_paper", run)
+    monkeypatch.setattr(cli.running, "prepare_jax", lambda cache: None)
+    monkeypatch.chdir(tmp_path)
+    shown = " ".join(CliRunner().invoke(cli.app, ["reproduce", name, "--help"]).output.split())
+    example = shown.rpartition("Example: ")[2]
+    assert example == get(name).example
+    command, *words = shlex.split(example)
+    assert command == "mupjax"
+    assert CliRunner().invoke(cli.app, words, catch_exceptions=False).exit_code == 0
+    ((paper, setting, names, out),) = asked
+    assert paper is get(name)
+    assert set(names) <= {part.name for part in paper.parts(setting)}
+    assert (tmp_path / out / "verdicts.json").read_text() == "[]\n"
+
+
+def test_an_unknown_paper_is_named():
+    with pytest.raises(
+        ValueError, match=r"`name` to be one of rich-features, edge-of-chaos, integrable, got name='gpt'"
+    ):
+        get("gpt")

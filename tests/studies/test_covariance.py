@@ -63,7 +63,7 @@ def test_verdicts_and_their_negative_controls(data):
 
 @pytest.mark.xdist_group("covariance-study")
 def test_report_has_the_figure_and_a_row_for_each_width_and_direction(data, tmp_path):
-    assert plots.kind_of(data) == "covariance study"
+    assert data.attrs["kind"] == "covariance"
     pictures = plots.save_all(data, tmp_path)
     assert [path.name for path in pictures] == ["covariance.png"]
     page = report.write(data, tmp_path, pictures).read_text()

@@ -26,7 +26,7 @@ from mupjax.network import MLP, hidden_widths, scaling_tree
 from mupjax.observers import curvature
 from mupjax.parametrization import Parametrization
 from mupjax.parametrization import get as get_preset
-from mupjax.results.layout import words
+from mupjax.studies.catapults.variables import VARIABLES
 from mupjax.sweeps import runner
 from mupjax.sweeps.grid import check_counts, check_distinct
 from mupjax.task import Task
@@ -198,16 +198,6 @@ def _trainer(design: _Design) -> Callable[[_Run, Task], dict[str, Any]]:
     return train
 
 
-_DIMS = {"train_loss": ("step",), "sharpness_0": ()}
-_WORDS = {
-    "train_loss": "training loss",
-    "sharpness": "largest eigenvalue of the Hessian, with the rates in it",
-    "rate": "base learning rate of the update before",
-    "cosine": "cosine of the last update with all earlier ones",
-    "sharpness_0": "largest eigenvalue of the tangent kernel over P at the start",
-}
-
-
 def _layout(
     phis: Sequence[Activation],
     schedules: Sequence[str],
@@ -220,19 +210,15 @@ def _layout(
     import xarray as xr
 
     single = str(jax.dtypes.canonicalize_dtype(float))
-    variables = {
-        name: results.Variable(
-            (*CELL_DIMS, "factor", "seed", *_DIMS.get(name, ("observe_step",))), single, words(long_name)
-        )
-        for name, long_name in _WORDS.items()
-    }
+    names = ("train_loss", "sharpness", "rate", "cosine", "sharpness_0")
+    variables = results.filled(VARIABLES, dict.fromkeys(names, single))
     coords = {
         "activation": [phi.name for phi in phis],
         "schedule": list(schedules),
-        "factor": ("factor", list(map(float, factors)), words("rate times initial sharpness")),
+        "factor": ("factor", list(map(float, factors)), VARIABLES["factor"].attrs),
         "seed": np.arange(seeds),
-        "step": ("step", np.arange(steps + 1), words("step", "updates")),
-        "observe_step": ("observe_step", np.arange(0, steps + 1, every), words("step", "updates")),
+        "step": ("step", np.arange(steps + 1), VARIABLES["step"].attrs),
+        "observe_step": ("observe_step", np.arange(0, steps + 1, every), VARIABLES["step"].attrs),
     }
     known = xr.Dataset(coords=coords, attrs=attrs)
     return results.Layout(known, variables, {str(dim): size for dim, size in known.sizes.items()}, CELL_DIMS)

@@ -29,10 +29,10 @@ from mupjax.activations import Activation
 from mupjax.dynamics import runs
 from mupjax.network import MLP
 from mupjax.parametrization import Parametrization
-from mupjax.results.layout import words
 from mupjax.studies.coordinates import measured
 from mupjax.studies.coordinates.measured import Look, Loss
 from mupjax.studies.coordinates.slopes import judge as judge
+from mupjax.studies.coordinates.variables import VARIABLES
 from mupjax.sweeps import runner
 from mupjax.sweeps.grid import check_counts
 from mupjax.task import Task, loss_per_sample
@@ -261,11 +261,6 @@ def _layout(
     """Lay out what every layer of every model is measured to be; layers that a model lacks are NaN."""
     import xarray as xr
 
-    dims = ("model", "layer", "width", "seed", "step")
-    text = {
-        "coordinate": "mean |coordinate| of the layer's output",
-        "change": "mean |change of a coordinate| since step 0",
-    }
     fixed_size, found = np.zeros((2, len(models), len(layers)), bool)
     for row, model in enumerate(models.values()):
         for layer in model.looks[0].layers:
@@ -275,7 +270,7 @@ def _layout(
     coords = {
         "model": list(models),
         "layer": layers,
-        "width": ("width", np.array(widths, float), words("width", "hidden units")),
+        "width": ("width", np.array(widths, float), VARIABLES["width"].attrs),
         "seed": np.arange(how.seeds),
         "step": ("step", np.arange(how.steps + 1), {"units": "steps"}),
         "control": ("model", [model == CONTROL for model in models]),
@@ -283,5 +278,7 @@ def _layout(
         "fixed_size": (("model", "layer"), fixed_size),
     }
     known = xr.Dataset(coords=coords, attrs=attrs)
-    variables = {name: results.Variable(dims, "float64", words(words_)) for name, words_ in text.items()}
-    return results.Layout(known, variables, {str(dim): size for dim, size in known.sizes.items()}, dims[:3])
+    variables = results.filled(VARIABLES, dict.fromkeys(("coordinate", "change"), "float64"))
+    return results.Layout(
+        known, variables, {str(dim): size for dim, size in known.sizes.items()}, ("model", "layer", "width")
+    )

@@ -15,10 +15,9 @@ from mupjax.activations import Activation
 from mupjax.dynamics import feature_limit
 from mupjax.dynamics.runs import DRAWS
 from mupjax.parametrization import Parametrization, classification
-from mupjax.results import Variable
-from mupjax.results.layout import words
 from mupjax.studies import cells, infinite
 from mupjax.studies.cells import MATRIX_FREE, Settings
+from mupjax.studies.covariance.variables import VARIABLES
 from mupjax.studies.infinite import Sampling
 from mupjax.sweeps import runner
 from mupjax.sweeps.grid import check_counts, check_distinct
@@ -30,13 +29,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 DIRECTIONS = ("forward", "backward")
-_DIMS = ("gram_step", "gram_step_2", "matrix", "gram_input", "gram_input_2")
-_WORDS = {
-    "predicted": "covariance that theory predicts",
-    "empirical": "covariance of Gaussian parts",
-    "difference": "measured less predicted covariance",
-    "stderr": "standard error of the mean difference",
-}
+FIELDS_OF_PAIRS = ("predicted", "empirical", "difference", "stderr")
 
 
 def covariance_study(
@@ -180,7 +173,7 @@ def cases(data: xr.Dataset) -> dict[str, CovariancePreservation]:
 
 
 def _side(one: xr.Dataset, count: int) -> Preservation:
-    predicted, empirical, difference, stderr = (one[name].values for name in _WORDS)
+    predicted, empirical, difference, stderr = (one[name].values for name in FIELDS_OF_PAIRS)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(difference == 0, 0.0, difference / stderr)
     return Preservation(predicted, empirical, difference, stderr, z, one["deviation"].values[:count])
@@ -189,7 +182,7 @@ def _side(one: xr.Dataset, count: int) -> Preservation:
 def _arrays(found: CovariancePreservation, most: int) -> runner.Arrays:
     """Return arrays with one place first; `deviation` NaN beyond the runs that there are, up to `most`."""
     sides = found.forward, found.backward
-    arrays = {field: np.stack([getattr(side, field) for side in sides])[None] for field in _WORDS}
+    arrays = {field: np.stack([getattr(side, field) for side in sides])[None] for field in FIELDS_OF_PAIRS}
     deviation = np.full((1, 2, most), np.nan)
     deviation[0, :, : found.num_runs] = [side.deviation for side in sides]
     return arrays | {"deviation": deviation}
@@ -202,18 +195,14 @@ def _layout(
 
     steps = settings.spec.resolve_gram_steps(settings.steps)
     coords = {
-        "width": ("width", widths, words("width", "hidden units")),
+        "width": ("width", widths, VARIABLES["width"].attrs),
         "width_label": ("width", [results.width_label(width) for width in widths]),
         "num_runs": ("width", counts),
         "direction": list(DIRECTIONS),
         "gram_step": ("gram_step", list(steps), {"units": "steps"}),
         "matrix": np.arange(1, settings.depth),
     }
-    variables = {
-        name: Variable(("width", "direction", *_DIMS), "float64", words(text)) for name, text in _WORDS.items()
-    }
-    text = "relative rms difference of one network's covariances from those that theory predicts"
-    variables["deviation"] = Variable(("width", "direction", "run"), "float64", words(text))
+    variables = results.filled(VARIABLES, dict.fromkeys((*FIELDS_OF_PAIRS, "deviation"), "float64"))
     inputs = len(settings.spec.resolve_gram_inputs(task))
     known = xr.Dataset(coords=coords, attrs=attrs)
     sizes = {str(dim): size for dim, size in known.sizes.items()} | {"run": max(counts), "gram_step_2": len(steps)}

@@ -12,11 +12,13 @@ from mupjax import parametrization as presets
 from mupjax.activations import Activation
 from mupjax.optim import Optimizer
 from mupjax.parametrization import Parametrization, classification
+from mupjax.results.layout import filled
 from mupjax.studies import cells, infinite
 from mupjax.studies.cells import Settings
 from mupjax.studies.comparison.study import known_of, layout_of
 from mupjax.studies.infinite import Sampling
 from mupjax.studies.limit import widths as width_study
+from mupjax.studies.limit.variables import VARIABLES
 from mupjax.sweeps import runner
 from mupjax.sweeps.grid import check_counts
 from mupjax.task import Task
@@ -69,7 +71,7 @@ def limit(
 
     Returns:
       An xarray.Dataset like `compare`'s with one parametrization and infinite width alone; with widths also errors
-      from the limit (`width_study.VARIABLES`) along the dim `point`, and the powers of the width fitted to them.
+      from the limit (`error_run`, `error_mean`) along the dim `point`, and the powers of the width fitted to them.
 
     Raises:
       ValueError: for arguments out of range, a parametrization without a limit, runs that do not fit `memory_gb`, an
@@ -139,7 +141,9 @@ def limit(
         known = known.assign(width_study.known(points))
     layout = layout_of(task, known, settings, limit=True)
     exact = {name: variable._replace(dtype="float64") for name, variable in layout.variables.items()}
-    layout = layout._replace(variables=exact | (width_study.variables() if points else {}))
+    layout = layout._replace(
+        variables=exact | filled(VARIABLES, dict.fromkeys(width_study.ERRORS if points else (), "float64"))
+    )
     layout = layout._replace(cell_dims=(*layout.cell_dims, "point"))
 
     def derive(data: xr.Dataset) -> xr.Dataset:

@@ -14,8 +14,8 @@ import jax
 import numpy as np
 
 from mupjax.parametrization import Parametrization
-from mupjax.results.layout import Variable, words
 from mupjax.studies.cells import DENSE, MATRIX_FREE, Settings, train_seeds
+from mupjax.studies.limit.variables import VARIABLES
 from mupjax.sweeps.runner import Arrays
 from mupjax.task import Task
 
@@ -90,7 +90,7 @@ def compute(
     runs = train_seeds(task, preset, name, width, rate, seeds, of_outputs(settings), key)
     f, reference = (np.asarray(one, np.float64)[..., 1:, :, :] for one in (runs.predictions, limit["predictions"][0]))
     found = _errors(f, reference, np.nan_to_num(limit["predictions_stderr"].values[1:]))
-    return {name: np.array([value]) for name, value in zip(VARIABLES, found, strict=True)}
+    return {name: np.array([value]) for name, value in zip(ERRORS, found, strict=True)}
 
 
 def of_outputs(settings: Settings) -> Settings:
@@ -143,26 +143,14 @@ def fit(points: Sequence[Point], kind: str) -> Slope:
     return Slope(float(slope), float(covariance[0, 0] ** 0.5), len(chosen))
 
 
-_RUN = "error of one network's outputs from the limit (root mean square)"
-_MEAN = "error of the mean over initialisations from the limit (root mean square)"
-VARIABLES = {
-    "error_run": _RUN,
-    "error_run_stderr": f"standard error of the {_RUN}",
-    "error_mean": _MEAN,
-    "error_mean_stderr": f"standard error of the {_MEAN}",
-}
-
-
-def variables() -> dict[str, Variable]:
-    """Return what every point fills."""
-    return {name: Variable(("point",), "float64", words(text)) for name, text in VARIABLES.items()}
+ERRORS = ("error_run", "error_run_stderr", "error_mean", "error_mean_stderr")
 
 
 def known(points: Sequence[tuple[int, str, int]]) -> dict[str, tuple]:
     """Return what is known of the points before they are trained."""
     sizes, dynamics, seeds = zip(*points, strict=True)
     return {
-        "point_width": ("point", [float(size) for size in sizes], words("width", "hidden units")),
+        "point_width": ("point", [float(size) for size in sizes], VARIABLES["point_width"].attrs),
         "point_dynamics": ("point", list(dynamics)),
         "point_seeds": ("point", list(seeds)),
     }
@@ -170,7 +158,7 @@ def known(points: Sequence[tuple[int, str, int]]) -> dict[str, tuple]:
 
 def points_of(data: xr.Dataset) -> list[Point]:
     """Return the points of a finished study."""
-    names = ("point_width", "point_dynamics", "point_seeds", *VARIABLES)
+    names = ("point_width", "point_dynamics", "point_seeds", *ERRORS)
     return [
         Point(int(width), str(name), *rest) for width, name, *rest in zip(*(data[n].values for n in names), strict=True)
     ]
@@ -181,7 +169,7 @@ def with_slopes(data: xr.Dataset) -> xr.Dataset:
     points, found = points_of(data), {}
     for kind in ("run", "mean"):
         slope = fit(points, kind)
-        attrs = words(f"fitted power of the width of error_{kind}") | {"points": slope.points}
-        found[f"slope_{kind}"] = ((), slope.value, attrs)
-        found[f"slope_{kind}_stderr"] = ((), slope.stderr, words("its standard error"))
+        name = f"slope_{kind}"
+        found[name] = ((), slope.value, VARIABLES[name].attrs | {"points": slope.points})
+        found[f"{name}_stderr"] = ((), slope.stderr, VARIABLES[f"{name}_stderr"].attrs)
     return data.assign(found)

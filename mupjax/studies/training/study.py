@@ -24,7 +24,7 @@ from mupjax.network import MLP, hidden_widths
 from mupjax.observers import curvature, ranks
 from mupjax.optim import initial_rates
 from mupjax.parametrization import Parametrization
-from mupjax.results.layout import words
+from mupjax.studies.training.variables import VARIABLES
 from mupjax.sweeps import runner
 from mupjax.sweeps.grid import check_counts, check_distinct
 from mupjax.sweeps.plan import step_flops
@@ -254,34 +254,6 @@ def _observers(model: MLP, task: Task, chosen: Any, observe: Sequence[str], ever
     return {"loss": Observer(loss, every)} | {name: Observer(makers[name](model, inputs), every) for name in observe}
 
 
-_DIMS = {
-    "batch_loss": ("step",),
-    "initial_rate": ("kernel",),
-    "clipped": ("kernel",),
-    "train_loss": (),
-    "test_error": (),
-    "rank_h": ("step", "layer"),
-    "rank_x": ("step", "layer"),
-    "contribution": ("part", "step", "kernel"),
-    "preactivation_change": ("step", "layer"),
-    "ntk_change": ("step",),
-    "predictions": ("time", "test_index", "output"),
-}
-_WORDS = {
-    "batch_loss": "loss of a step's batch before its update",
-    "initial_rate": "base learning rate of the first step",
-    "clipped": "whether the calibrated rate reached its cap",
-    "train_loss": "loss of the training set after the last step",
-    "test_error": "test error: share of inputs in a wrong class",
-    "rank_h": "numerical rank of the preactivations",
-    "rank_x": "numerical rank of the activations",
-    "predictions": "outputs of the test inputs",
-    "preactivation_change": "relative change of the preactivations in the step before",
-    "ntk_change": "relative change of the tangent kernel since the start",
-    "contribution": "mean |contribution| to preactivations (kernel L + 1: to the outputs)",
-}
-
-
 def _layout(
     task: Task, names: list[str], widths: Sequence[int], depth: int, settings: _Settings, attrs: dict[str, str]
 ) -> results.Layout:
@@ -295,14 +267,13 @@ def _layout(
         found["test_error"] = single
         label = np.asarray(task.y_test if task.loss == "cross_entropy" else np.argmax(np.asarray(task.y_test), axis=-1))
         share = np.bincount(label, minlength=task.out_dim) / len(label)
-        known["class_share"] = ("output",), share, words("share of the test inputs in each class")
+        known["class_share"] = ("output",), share, VARIABLES["class_share"].attrs
     if len(settings.spec.resolve_steps(settings.steps)) > 1:
         found["predictions"] = single
         for name, x, y in (("train", task.x_train, task.y_train), ("test", task.x_test, task.y_test)):
-            index, which = f"{name}_index", {"train": "training", "test": "test"}[name]
-            known[f"{name}_input"] = (index, "input_dim"), np.asarray(x), words(f"{which} inputs")
-            targets = np.asarray(y)
-            known[f"{name}_target"] = (index, "output")[: targets.ndim], targets, words(f"{which} targets")
+            about_x, about_y = VARIABLES[f"{name}_input"], VARIABLES[f"{name}_target"]
+            known[f"{name}_input"] = about_x.dims, np.asarray(x), about_x.attrs
+            known[f"{name}_target"] = about_y.dims[: np.asarray(y).ndim], np.asarray(y), about_y.attrs
     of_observed = {
         "ranks": {"rank_h": "int32", "rank_x": "int32"},
         "contributions": {"contribution": single},
@@ -311,15 +282,12 @@ def _layout(
     }
     for name in settings.observe:
         found |= of_observed[name]
-    variables = {
-        name: results.Variable((*CELL_DIMS, "seed", *_DIMS[name]), dtype, words(_WORDS[name]))
-        for name, dtype in found.items()
-    }
+    variables = results.filled(VARIABLES, found)
     steps = range(0, settings.steps + 1, settings.every)
     coords = {
         "parametrization": names,
-        "width": ("width", np.array(widths, float), words("width", "hidden units")),
-        "step": ("step", list(steps), words("step", "updates")),
+        "width": ("width", np.array(widths, float), VARIABLES["width"].attrs),
+        "step": ("step", list(steps), VARIABLES["step"].attrs),
         "kernel": np.arange(1, depth + 2),
         "layer": np.arange(1, depth + 1),
         "part": list(PARTS),

@@ -1,0 +1,19 @@
+"""The variables of coordinate checks."""
+
+from __future__ import annotations
+
+from mupjax.results.variables import Variable, index
+
+_RUNS = ("model", "layer", "width", "seed", "step")
+VARIABLES: dict[str, Variable] = {
+    "coordinate": Variable(_RUNS, "mean |coordinate| of the layer's output"),
+    "change": Variable(_RUNS, "mean |change of a coordinate| since step 0"),
+    **index("model"),
+    **index("layer"),
+    **index("width", "width", "hidden units"),
+    **index("seed"),
+    **index("step", units="steps"),
+    "control": Variable(("model",), units=""),
+    "measured": Variable(("model", "layer"), units=""),
+    "fixed_size": Variable(("model", "layer"), units=""),
+}
