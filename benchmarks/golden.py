@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ def dynamics() -> Arrays:
     batches = mupjax.batch_order(jax.random.key(1), 16, 4, 5)
     for name, preset in (("mup", mup), ("ntp", mupjax.ntp()), ("hp", mupjax.hp()), ("nup", mupjax.nup())):
         found[f"dense {name}"] = of.dense.train(task(), preset, width=16, **NETWORK, **key)
-    found["dense batches"] = of.dense.train(task(), mup, width=16, batches=batches, momentum=0.5, **NETWORK, **key)
+    heavy_ball = {"batches": batches, "optimizer": partial(mupjax.sgd, momentum=0.5)}
+    found["dense batches"] = of.dense.train(task(), mup, width=16, **heavy_ball, **NETWORK, **key)
     found["dense adam"] = of.dense.train(task(), mup, width=16, optimizer=mupjax.adam, **NETWORK, **key)
     found["dense linearized"] = of.dense.train(task(), mup, width=16, linearize=True, centred=True, **NETWORK, **key)
     found["matrix-free"] = of.matrix_free.train(task(), mup, width=3000, **NETWORK, **key)
@@ -89,7 +91,8 @@ def sweep() -> Arrays:
 
 
 def sweep_alone() -> Arrays:
-    return of_dataset(mupjax.sweep(task(), padding="never", momentum=0.5, batch_size=4, **GRID))
+    momentum = partial(mupjax.sgd, momentum=0.5)
+    return of_dataset(mupjax.sweep(task(), padding="never", optimizers={"sgd": momentum}, batch_size=4, **GRID))
 
 
 def lion(scaling: Any, learning_rate: Any) -> optax.GradientTransformation:
@@ -190,7 +193,7 @@ def check(name: str, now: Arrays) -> float:
     """Print how a case compares with what was recorded, and return the largest difference."""
     with np.load(FOLDER / f"{name}.npz", allow_pickle=False) as file:
         before = dict(file)
-    missing = sorted(set(before) ^ set(now))
+    missing = sorted(set(before) - set(now))
     off = {key: difference(before[key], now[key]) for key in before if key in now}
     worst = max(off.values(), default=0.0)
     where = (
@@ -198,7 +201,7 @@ def check(name: str, now: Arrays) -> float:
     )
     print(f"{name}: {'identical' if worst == 0 else f'{worst:.1e}{where}'}, {len(before)} arrays", flush=True)
     if missing:
-        print(f"  only before or only now: {', '.join(missing[:10])}")
+        print(f"  no longer there: {', '.join(missing[:10])}")
     return np.inf if missing else worst
 
 

@@ -11,6 +11,7 @@ import datetime
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -48,11 +49,13 @@ def finite_networks(name: str) -> dict:
     """Largest |z| of 2 mean f_2n - mean f_n over 400 networks of widths 256 and 512 against the limit."""
     from mupjax.dynamics import dense, feature_limit
     from mupjax.dynamics.runs import map_runs
+    from mupjax.optim import sgd
     from mupjax.parametrization import mup
     from mupjax.task import batch_order
     from mupjax.trajectory import TrajectorySpec
 
     settings = EXAMPLE | CASES[name]
+    settings["optimizer"] = partial(sgd, momentum=settings.pop("momentum", 0.0))
     task = worked_example(settings.pop("loss", "mse"), settings.pop("outputs", 1))
     batch_size, key, seeds = settings.pop("batch_size", None), jax.random.key(0), 400
     batches = None if batch_size is None else batch_order(key, 4, batch_size, settings["steps"])

@@ -11,6 +11,8 @@ import optax
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
+from mupjax import _checks
+from mupjax._checks import Key
 from mupjax.theorems.inputs import InputCheck, check_inputs
 
 Loss = Literal["mse", "cross_entropy"]
@@ -156,13 +158,13 @@ class Task:
         )
 
 
-def batch_order(key: jax.Array, num_inputs: int, batch_size: int, steps: int) -> Int[Array, "steps B"]:
+def batch_order(key: Key, num_inputs: int, batch_size: int, steps: int) -> Int[Array, "steps B"]:
     """Return which training inputs each step sees: a fresh permutation every epoch, an incomplete last batch dropped.
 
     Every dynamics takes the result as `batches=`, so that all of them see the same batches.
 
     Args:
-      key: a JAX random key.
+      key: an int or a JAX random key.
       num_inputs: number of training inputs N.
       batch_size: B, in 1..N.
       steps: number of SGD steps, at least 1.
@@ -171,8 +173,7 @@ def batch_order(key: jax.Array, num_inputs: int, batch_size: int, steps: int) ->
       ValueError: for sizes out of range.
 
     Example:
-      >>> import jax
-      >>> batch_order(jax.random.key(0), num_inputs=8, batch_size=4, steps=3).shape
+      >>> batch_order(0, num_inputs=8, batch_size=4, steps=3).shape
       (3, 4)
     """
     if not 1 <= batch_size <= num_inputs:
@@ -181,7 +182,7 @@ def batch_order(key: jax.Array, num_inputs: int, batch_size: int, steps: int) ->
         raise ValueError(f"Expected `steps` to be a positive int, got steps={steps}.")
     per_epoch = num_inputs // batch_size
     epochs = -(-steps // per_epoch)
-    orders = jax.vmap(lambda k: jax.random.permutation(k, num_inputs))(jax.random.split(key, epochs))
+    orders = jax.vmap(lambda k: jax.random.permutation(k, num_inputs))(jax.random.split(_checks.key(key), epochs))
     batches = orders[:, : per_epoch * batch_size].reshape(-1, batch_size)
     return batches[:steps].astype(jnp.int32)
 

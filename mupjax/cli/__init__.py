@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 from mupjax.cli import compare, coord_check, describe, limit, reproduce, running, sweep, transfer
+from mupjax.cli.command import epilog
 
 app = typer.Typer(
     help="Neural networks at finite width, their infinite-width limits, and how far apart they are.",
+    epilog=epilog("mupjax compare --dataset digits --widths 64,256,1024 --out compared"),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -40,14 +42,6 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
-COMMANDS = (
-    compare.compare,
-    limit.limit,
-    sweep.sweep,
-    transfer.transfer,
-    coord_check.coord_check,
-    describe.describe,
-)
-for command in COMMANDS:
-    app.command()(command)
+for module in (compare, limit, sweep, transfer, coord_check, describe):
+    module.COMMAND.add_to(app)
 app.add_typer(reproduce.app, name="reproduce")

@@ -1,129 +1,103 @@
-"""The command `mupjax coord-check`."""
+"""`mupjax coord-check`: whether coordinates keep their size as the width grows."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, NamedTuple
 
 import typer
 
-from mupjax.cli import parsing, running
-from mupjax.cli.options import (
-    NETWORK,
-    TRAINING,
-    ActivationName,
-    Cache,
-    Classes,
-    DataDir,
-    Dataset,
-    Depth,
-    Grayscale,
-    Key,
-    Loss,
-    Memory,
-    Out,
-    Scale,
-    Standardize,
-    TrainSize,
-)
+from mupjax.cli import options, parsing, running
+from mupjax.cli.command import Command, keywords
+from mupjax.optim import OPTIMIZERS
+from mupjax.parametrization import PRESETS
 
 
-def coord_check(
-    out: Out = None,
-    dataset: Dataset = "digits",
-    classes: Classes = "all",
-    train_size: TrainSize = 64,
-    loss: Loss = "cross_entropy",
-    grayscale: Grayscale = False,
-    standardize: Standardize = "mean",
-    scale: Scale = "sphere",
-    data_dir: DataDir = None,
+class Study(NamedTuple):
+    """What `mupjax.coord_check` takes beside the task, the key and the memory."""
+
     model: Annotated[
         str | None,
-        typer.Option(
+        options.network_option(
             help="'package.module:function' from a width to a Flax linen module, called on inputs [N, d]; by default "
             "the library's MLP.",
             show_default=False,
-            rich_help_panel=NETWORK,
         ),
-    ] = None,
+    ] = None
     parametrization: Annotated[
-        str, typer.Option(help="Of the library's MLP: mup, sp, ntp or ip.", rich_help_panel=NETWORK)
-    ] = "mup",
-    widths: Annotated[str, typer.Option(help="Ascending.", rich_help_panel=NETWORK)] = "64,128,256,512,1024",
-    depth: Depth = 3,
-    activation: ActivationName = "tanh",
-    base_width: Annotated[
-        int, typer.Option(help="Width at which every parametrization is the standard network.", rich_help_panel=NETWORK)
-    ] = 64,
+        str, options.network_option(help=f"Of the library's MLP: {options.one_of(PRESETS)}.")
+    ] = "mup"
+    widths: Annotated[str, options.network_option(help="Ascending.")] = "64,128,256,512,1024"
+    depth: options.Depth = 3
+    network: options.Network = options.Network(base_width=64)
     optimizer: Annotated[
         str,
-        typer.Option(
-            help="sgd, adam, adamw, or 'package.module:function' of (scaling, learning_rate), of (learning_rate) where "
-            "the model's parameters carry no scaling.",
-            rich_help_panel=TRAINING,
+        options.training_option(
+            help=f"{', '.join(OPTIMIZERS)}, or 'package.module:function' of (scaling, learning_rate), of "
+            "(learning_rate) where the model's parameters carry no scaling."
         ),
-    ] = "sgd",
+    ] = "sgd"
     learning_rate: Annotated[
         float | None,
-        typer.Option(
-            help="Base rate. By default .1 for sgd, .01 for adam.", show_default=False, rich_help_panel=TRAINING
-        ),
-    ] = None,
-    seeds: Annotated[int, typer.Option(help="Initialisations of each width.", rich_help_panel=TRAINING)] = 16,
-    steps: Annotated[int, typer.Option(help="Updates, all on one batch.", rich_help_panel=TRAINING)] = 3,
-    centred: Annotated[bool, typer.Option(help="Train f - f_0.", rich_help_panel=TRAINING)] = True,
+        options.training_option(help="Base rate. By default .1 for sgd, .01 for adam.", show_default=False),
+    ] = None
+    seeds: options.Seeds = 16
+    steps: Annotated[int, options.training_option(help="Updates, all on one batch.")] = 3
+    centred: options.Centred = True
     control: Annotated[
-        bool,
-        typer.Option(help="Also check a standard network with one rate, which must fail.", rich_help_panel=NETWORK),
-    ] = True,
-    key: Key = 0,
-    memory_gb: Memory = None,
-    cache: Cache = True,
-) -> None:
-    """Check that coordinates and their changes keep their size as width grows; exit code 1 where that is not shown."""
-    settings: dict[str, Any] = {
-        "parametrization": parametrization,
-        "widths": parsing.whole_numbers("widths", widths),
-        "depth": depth,
-        "activation": activation,
-        "base_width": base_width,
-        "learning_rate": learning_rate,
-        "seeds": seeds,
-        "steps": steps,
-        "centred": centred,
-        "control": control,
-        "key": key,
+        bool, options.network_option(help="Also check a standard network with one rate, which must fail.")
+    ] = True
+
+
+class CoordCheck(NamedTuple):
+    """The options of `mupjax coord-check`."""
+
+    out: options.Out = None
+    data: options.Data = options.Data(classes="all", test_size="none", loss="cross_entropy")
+    study: Study = Study()
+    running: options.Running = options.Running()
+
+
+def coord_check(given: CoordCheck) -> None:
+    """Check that coordinates keep their size as the width grows.
+
+    Their changes in training must keep it too. The exit code is 1 where that is not shown.
+    """
+    study = given.study
+    settings = keywords(study) | {
+        "widths": parsing.whole_numbers("widths", study.widths),
+        "key": given.running.key,
     }
-    task_settings = running.task_settings(classes, train_size, "none", loss, grayscale, standardize, scale, data_dir)
-    running.prepare_jax(cache)
+    task_settings = parsing.task(given.data)
+    running.prepare_jax(given.running.cache)
     from mupjax import datasets, report
-    from mupjax.results import arguments_json, store
     from mupjax.statistics import REPRODUCED
     from mupjax.studies.coordinates import coord_check as run
     from mupjax.studies.coordinates import judge
 
-    chosen = {"model": model, "optimizer": optimizer, "dataset": dataset, **settings, **task_settings}
-    chosen |= {f"{name}_source": parsing.source(name, chosen[name]) for name in ("model", "optimizer")}
-    arguments = arguments_json({name: value for name, value in chosen.items() if name != "data_dir"})
-    finished = store.check_directory(out, arguments) if out else None
-    if finished:
-        print(f"{finished} holds these results already; writing their report and figures anew.")
-        results = store.read(finished)
-    else:
-        results = run(
-            None if model is None else parsing.imported("model", model),
-            task=datasets.load(dataset, **task_settings),
-            optimizer=parsing.imported("optimizer", optimizer) if ":" in optimizer else optimizer,
-            **settings,
-            memory_gb=memory_gb,
-            progress=True,
-        )
-        results.attrs["arguments"] = arguments
-        if out:
-            store.write(results, out)
+    sources = {f"{name}_source": parsing.source(name, settings[name]) for name in ("model", "optimizer")}
+    model, optimizer = settings.pop("model"), settings.pop("optimizer")
+    running.say_what_is_there(given.out)
+    results = run(
+        None if model is None else parsing.imported("model", model),
+        task=datasets.load(given.data.dataset, **task_settings),
+        optimizer=parsing.imported("optimizer", optimizer) if ":" in optimizer else optimizer,
+        **settings,
+        memory_gb=given.running.memory_gb,
+        out=given.out,
+        about=parsing.about(given.data) | sources | {"model": model},
+        progress=True,
+    )
     verdicts = judge(results)
     running.print_table(*report.format_coord_check(results))
     running.print_table(*report.format_verdicts(verdicts))
-    running.write_report(results, out, verdicts)
+    running.write_report(results, given.out, verdicts)
     if any(verdict.verdict != REPRODUCED for verdict in verdicts):
         raise typer.Exit(1)
+
+
+COMMAND = Command(
+    coord_check,
+    CoordCheck(),
+    example="mupjax coord-check --parametrization mup --widths 64,128,256 --out check",
+    without=("test_size",),  # a check has no test set
+)

@@ -1,64 +1,116 @@
-"""Options that several commands of the command line share."""
+"""Options that several commands share: groups of them, and single ones. Names in help texts come from their tables."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple, get_args
 
 import typer
 
-DATA, NETWORK, TRAINING, LIMIT, STUDY = "Data", "Network", "Training", "Infinite width", "Width study"
+from mupjax.activations import ACTIVATIONS
+from mupjax.datasets import NAMES as DATASETS
+from mupjax.optim import OPTIMIZERS
+from mupjax.parametrization import PRESETS
+from mupjax.task import Loss
+
+data_option = partial(typer.Option, rich_help_panel="Data")
+network_option = partial(typer.Option, rich_help_panel="Network")
+training_option = partial(typer.Option, rich_help_panel="Training")
+limit_option = partial(typer.Option, rich_help_panel="Infinite width")
+study_option = partial(typer.Option, rich_help_panel="Width study")
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Return names as a sentence lists them: "sgd, adam or adamw"."""
+    *most, last = names
+    return f"{', '.join(most)} or {last}"
+
+
+def any_of(names: Iterable[str]) -> str:
+    """Return what may stand in a list: "Any of sgd, adam or adamw, comma-separated"."""
+    return f"Any of {one_of(names)}, comma-separated"
+
 
 Out = Annotated[
     Path | None, typer.Option(help="Directory for results.zarr, report.html and PNG figures.", show_default=False)
 ]
-Dataset = Annotated[str, typer.Option(help="digits, cifar10, mnist or synthetic.", rich_help_panel=DATA)]
-Classes = Annotated[str, typer.Option(help="Classes, comma-separated, or 'all'.", rich_help_panel=DATA)]
-TrainSize = Annotated[int, typer.Option(help="Training inputs; 0 takes all.", rich_help_panel=DATA)]
-TestSize = Annotated[
-    str, typer.Option(help="Test inputs; 0 takes all, 'none' is no test set, 'auto' 64.", rich_help_panel=DATA)
-]
-Loss = Annotated[str, typer.Option(help="mse or cross_entropy.", rich_help_panel=DATA)]
-Grayscale = Annotated[bool, typer.Option("--grayscale", help="CIFAR-10 in grey (d=1024).", rich_help_panel=DATA)]
-Standardize = Annotated[
-    str,
-    typer.Option(help="'mean' subtracts the training mean per pixel; 'none'; or 'MEAN,STD'.", rich_help_panel=DATA),
-]
-Scale = Annotated[str, typer.Option(help="'sphere': every input has norm^2 = d; or 'none'.", rich_help_panel=DATA)]
 DataDir = Annotated[
     Path | None,
-    typer.Option(
+    data_option(
         help="Where CIFAR-10 or MNIST files are; given this, nothing is downloaded.",
         envvar="MUPJAX_DATA",
         show_default=False,
-        rich_help_panel=DATA,
     ),
 ]
-Depth = Annotated[int, typer.Option(help="Hidden layers.", rich_help_panel=NETWORK)]
-ActivationName = Annotated[str, typer.Option(help="tanh, relu, gelu, silu, erf, ...", rich_help_panel=NETWORK)]
-BaseWidth = Annotated[
-    int, typer.Option(help="Width at which every parametrization is the standard network.", rich_help_panel=NETWORK)
+Depth = Annotated[int, network_option(help="Hidden layers.")]
+Parametrization = Annotated[str, network_option(help=f"{one_of(PRESETS)}.")]
+Parametrizations = Annotated[str, network_option(help=f"{any_of(PRESETS)}.")]
+Widths = Annotated[str, network_option(help="Units of the hidden layers; 64x128x64 gives each layer its own.")]
+Optimizers = Annotated[str, training_option(help=f"{any_of(OPTIMIZERS)}.")]
+LearningRates = Annotated[
+    str,
+    training_option(
+        help="Base rates: .1,.2,.4; or LOW:HIGH:COUNT in equal ratios; or of each optimizer: "
+        "'sgd=.1:1:4;adam=.01:.1:4'."
+    ),
 ]
-Steps = Annotated[int, typer.Option(help="SGD updates.", rich_help_panel=TRAINING)]
-BatchSize = Annotated[
-    int | None, typer.Option(help="Inputs a step sees; by default all.", show_default=False, rich_help_panel=TRAINING)
-]
-Momentum = Annotated[float, typer.Option(help="Of SGD, in [0, 1).", rich_help_panel=TRAINING)]
-Key = Annotated[int, typer.Option(help="Seed of the random keys.", rich_help_panel=TRAINING)]
+Seeds = Annotated[int, training_option(help="Initialisations of each width.")]
+Centred = Annotated[bool, training_option(help="Train f - f_0, which starts at zero.")]
 Memory = Annotated[
     float | None,
-    typer.Option(
+    training_option(
         help="Refuse runs that need more, in GB; by default 8 (reproduce 20) on CPUs, else what the device has.",
         show_default=False,
-        rich_help_panel=TRAINING,
     ),
 ]
-Particles = Annotated[
-    int, typer.Option(help="Particles of the feature-learning limit; powers of two are best.", rich_help_panel=LIMIT)
-]
-Cache = Annotated[
-    bool, typer.Option(help="Keep compiled programs in the user's cache folder.", rich_help_panel=TRAINING)
-]
-LimitRuns = Annotated[
-    int, typer.Option(help="Independent runs of the limit; they give its error bars.", rich_help_panel=LIMIT)
-]
+Cache = Annotated[bool, training_option(help="Keep compiled programs in the user's cache folder.")]
+
+
+class Data(NamedTuple):
+    """The task: keywords of `datasets.load`, once `parsing.task` has read them."""
+
+    dataset: Annotated[str, data_option(help=f"{one_of(DATASETS)}.")] = "digits"
+    classes: Annotated[str, data_option(help="Classes, comma-separated, or 'all'.")] = "0,1"
+    train_size: Annotated[int, data_option(help="Training inputs; 0 takes all.")] = 64
+    test_size: Annotated[str, data_option(help="Test inputs; 0 takes all, 'none' is no test set, 'auto' 64.")] = "auto"
+    loss: Annotated[str, data_option(help=f"{one_of(get_args(Loss))}.")] = "mse"
+    grayscale: Annotated[bool, data_option("--grayscale", help="CIFAR-10 in grey (d=1024).")] = False
+    standardize: Annotated[
+        str, data_option(help="'mean' subtracts the training mean per pixel; 'none'; or 'MEAN,STD'.")
+    ] = "mean"
+    scale: Annotated[str, data_option(help="'sphere': every input has norm^2 = d; or 'none'.")] = "sphere"
+    data_dir: DataDir = None
+
+
+class Network(NamedTuple):
+    """What the networks of a command share, beside their depth and widths."""
+
+    activation: Annotated[str, network_option(help=f"{one_of(ACTIVATIONS)}.")] = "tanh"
+    base_width: Annotated[int, network_option(help="Width at which every parametrization is the standard network.")] = 1
+
+
+class Training(NamedTuple):
+    """How networks and limits are trained."""
+
+    steps: Annotated[int, training_option(help="Updates.")] = 200
+    batch_size: Annotated[
+        int | None, training_option(help="Inputs a step sees; by default all.", show_default=False)
+    ] = None
+    momentum: Annotated[float, training_option(help="Of SGD, in [0, 1).")] = 0.0
+
+
+class Resolution(NamedTuple):
+    """The resolution of the feature-learning limit."""
+
+    particles: Annotated[int, limit_option(help="Particles of the feature-learning limit; best a power of two.")] = 512
+    limit_runs: Annotated[int, limit_option(help="Independent runs of the limit; they give its error bars.")] = 4
+
+
+class Running(NamedTuple):
+    """Random keys, memory and compiled programs."""
+
+    key: Annotated[int, training_option(help="Seed of the random keys.")] = 0
+    memory_gb: Memory = None
+    cache: Cache = True

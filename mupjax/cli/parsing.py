@@ -8,8 +8,14 @@ import inspect
 import operator
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from mupjax import optim, parametrization
+from mupjax.cli.command import Keywords
+from mupjax.cli.options import Data
+from mupjax.parametrization import Parametrization
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -42,6 +48,40 @@ def number(name: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise ValueError(f"Expected `{name}` to be a number, got {text!r}.") from None
+
+
+def task(data: Data) -> Keywords:
+    """Return the group as keywords of `datasets.load`, which takes the data set's name before them."""
+    settings = data._asdict()
+    del settings["dataset"]
+    named = {"auto": "auto", "none": None}
+    size = data.test_size
+    return settings | {
+        "classes": None if data.classes == "all" else whole_numbers("classes", data.classes),
+        "test_size": named[size] if size in named else whole_number("test_size", size),
+        "standardize": standardize(data.standardize),
+    }
+
+
+def about(data: Data) -> Keywords:
+    """Return what is kept of the group with results: all but the folder that the files were in."""
+    settings = {"dataset": data.dataset} | task(data)
+    del settings["data_dir"]
+    return settings
+
+
+def optimizer(momentum: float) -> Keywords:
+    """Return SGD with this momentum, as keywords of a study."""
+    return {"optimizer": partial(optim.sgd, momentum=momentum)}
+
+
+def optimizers(given: tuple[str, ...], momentum: float) -> Keywords:
+    """Return optimizers by name, SGD with this momentum, as keywords of a sweep."""
+    if not momentum or "sgd" not in given:
+        return {"optimizers": given}
+    unknown = {name: name for name in given if name not in optim.OPTIMIZERS}  # refused where the sweep looks at them
+    named = unknown | {name: optim.OPTIMIZERS[name] for name in given if name not in unknown}
+    return {"optimizers": given if unknown else named | {"sgd": optimizer(momentum)["optimizer"]}}
 
 
 def learning_rate(text: str | None) -> float | dict[str, float] | None:
@@ -78,25 +118,25 @@ def rates(text: str) -> tuple[float, ...]:
     return tuple(found)
 
 
-def parametrizations(text: str, *, base_width: int, sp_exponent: float, depths: tuple[int, ...]) -> tuple[Any, ...]:
+def parametrizations(
+    text: str, *, base_width: int, sp_exponent: float, depths: tuple[int, ...]
+) -> tuple[Parametrization, ...]:
     """Return the named parametrizations, sp with its exponent of the learning rate."""
-    from mupjax import parametrization
-
     depth = depths[0] if len(depths) == 1 else None
-    options: dict[str, dict[str, Any]] = {name: {"base_width": base_width, "depth": depth} for name in names(text)}
+    options: dict[str, Keywords] = {name: {"base_width": base_width, "depth": depth} for name in names(text)}
     if "sp" in options:
         options["sp"]["learning_rate_exponent"] = sp_exponent
     return tuple(parametrization.get(name, **options[name]) for name in names(text))
 
 
-def standardize(text: str) -> Any:
+def standardize(text: str) -> str | tuple[float, float]:
     """Return a word as it is, or "MEAN,STD" as two numbers."""
     if "," not in text:
         return text
-    numbers = tuple(number("standardize", part) for part in names(text))
+    numbers = [number("standardize", part) for part in names(text)]
     if len(numbers) != 2:
         raise ValueError(f"Expected `standardize` to be 'mean', 'none' or MEAN,STD, got {text!r}.")
-    return numbers
+    return numbers[0], numbers[1]
 
 
 def imported(name: str, text: str) -> Any:

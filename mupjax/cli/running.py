@@ -1,4 +1,4 @@
-"""What every command does around its computation: options to arguments, results to table, report and figures."""
+"""What every command does around its computation: JAX's settings, results to table, report and figures."""
 
 from __future__ import annotations
 
@@ -11,60 +11,37 @@ from pathlib import Path
 from typing import Any, Never
 
 from mupjax.cli import parsing
-
-
-def task_settings(
-    classes: str,
-    train_size: int,
-    test_size: str,
-    loss: str,
-    grayscale: bool,
-    standardize: str,
-    scale: str,
-    data_dir: Path | None,
-) -> dict[str, Any]:
-    """The options of the panel 'Data' as `datasets.load` takes them."""
-    named = {"auto": "auto", "none": None}
-    return {
-        "classes": None if classes == "all" else parsing.whole_numbers("classes", classes),
-        "train_size": train_size,
-        "test_size": named[test_size] if test_size in named else parsing.whole_number("test_size", test_size),
-        "loss": loss,
-        "grayscale": grayscale,
-        "standardize": parsing.standardize(standardize),
-        "scale": scale,
-        "data_dir": data_dir,
-    }
+from mupjax.cli.options import Data
 
 
 def compute(
     run: Callable[..., Any],
     out: Path | None,
-    dataset: str,
-    task_settings: dict[str, Any],
+    data: Data,
     settings: dict[str, Any],
     memory_gb: float | None,
 ) -> None:
-    """Compute a Dataset, or read it where `out` holds it already; print its table, write its report and figures."""
+    """Compute a Dataset, or what `out` lacks of it; print its table, write its report and figures."""
     from mupjax import datasets, report
-    from mupjax.results import arguments_json, store
 
-    chosen = {"dataset": dataset, **settings, **task_settings}
-    arguments = arguments_json({name: value for name, value in chosen.items() if name != "data_dir"})
-    finished = store.check_directory(out, arguments) if out else None
-    if finished:
-        print(f"{finished} holds these results already; writing their report and figures anew.")
-        results = store.read(finished)
-    else:
-        task = datasets.load(dataset, **task_settings)
-        results = run(task, **settings, memory_gb=memory_gb, progress=True)
-        results.attrs["arguments"] = arguments
-        if out:
-            store.write(results, out)
+    say_what_is_there(out)
+    task = datasets.load(data.dataset, **parsing.task(data))
+    results = run(task, **settings, memory_gb=memory_gb, out=out, about=parsing.about(data), progress=True)
     print_table(*report.format_table(results))
     if "error_run" in results:
         print_table(*report.format_width_study(results))
     write_report(results, out)
+
+
+def say_what_is_there(out: Path | None) -> None:
+    """Say whether `out` holds finished results, or some to go on with."""
+    from mupjax.results import store
+
+    if out and (out / store.STORE / "zarr.json").is_file():
+        if store.attributes(out / store.STORE).get("complete"):
+            print(f"{out / store.STORE} holds results already; their report and figures are written anew.")
+        else:
+            print(f"{out / store.STORE} holds some of the results; going on with the rest.")
 
 
 def memory_budget(memory_gb: float | None) -> float:

@@ -1,137 +1,99 @@
-"""The command `mupjax sweep`."""
+"""`mupjax sweep`: a grid of networks."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
-from mupjax.cli import parsing, running
-from mupjax.cli.options import (
-    NETWORK,
-    TRAINING,
-    ActivationName,
-    BaseWidth,
-    BatchSize,
-    Cache,
-    Classes,
-    DataDir,
-    Dataset,
-    Grayscale,
-    Key,
-    Loss,
-    Memory,
-    Momentum,
-    Out,
-    Scale,
-    Standardize,
-    Steps,
-    TestSize,
-    TrainSize,
-)
+from mupjax.cli import options, parsing, running
+from mupjax.cli.command import Command, keywords
+from mupjax.observers.named import NAMES as OBSERVERS
+from mupjax.sweeps.grid import PADDING
 
 
-def sweep(
-    out: Out = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print cells, runs, memory and compiled programs, and stop.")
-    ] = False,
-    dataset: Dataset = "digits",
-    classes: Classes = "0,1",
-    train_size: TrainSize = 256,
-    test_size: TestSize = "auto",
-    loss: Loss = "mse",
-    grayscale: Grayscale = False,
-    standardize: Standardize = "mean",
-    scale: Scale = "sphere",
-    data_dir: DataDir = None,
-    parametrizations: Annotated[
-        str, typer.Option(help="sp, ntp, mup, ip, comma-separated.", rich_help_panel=NETWORK)
-    ] = "sp,mup",
+class Study(NamedTuple):
+    """What `mupjax.sweep` takes beside the task, the key and the memory."""
+
+    parametrizations: options.Parametrizations = "sp,mup"
     sp_exponent: Annotated[
-        float,
-        typer.Option(help="sp's learning rate falls as width^-this; 0: one rate for all.", rich_help_panel=NETWORK),
-    ] = 1.0,
-    widths: Annotated[
-        str,
-        typer.Option(help="Units of the hidden layers; 64x128x64 gives each layer its own.", rich_help_panel=NETWORK),
-    ] = "64,128,256,512",
-    depths: Annotated[str, typer.Option(help="Numbers of hidden layers.", rich_help_panel=NETWORK)] = "3",
-    activation: ActivationName = "tanh",
-    base_width: BaseWidth = 1,
+        float, options.network_option(help="sp's learning rate falls as width^-this; 0: one rate for all.")
+    ] = 1.0
+    widths: options.Widths = "64,128,256,512"
+    depths: Annotated[str, options.network_option(help="Numbers of hidden layers.")] = "3"
+    network: options.Network = options.Network()
     padding: Annotated[
         str,
-        typer.Option(
-            help="Whether widths share a compiled program: auto (where it is cheaper), always, never.",
-            rich_help_panel=NETWORK,
+        options.network_option(
+            help=f"Whether widths share a compiled program: {options.one_of(PADDING)}; auto: where it is cheaper."
         ),
-    ] = "auto",
-    learning_rates: Annotated[
-        str,
-        typer.Option(
-            help="Base rates: .1,.2,.4; or LOW:HIGH:COUNT in equal ratios; or of each optimizer: "
-            "'sgd=.1:1:4;adam=.01:.1:4'.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = "0.0625:8:8",
-    optimizers: Annotated[str, typer.Option(help="sgd, adam, adamw.", rich_help_panel=TRAINING)] = "sgd",
-    seeds: Annotated[int, typer.Option(help="Initialisations of each width.", rich_help_panel=TRAINING)] = 3,
-    steps: Steps = 200,
-    batch_size: BatchSize = None,
-    momentum: Momentum = 0.0,
-    centred: Annotated[bool, typer.Option(help="Train f - f_0.", rich_help_panel=TRAINING)] = False,
-    observe: Annotated[
-        str, typer.Option(help="Any of sharpness,cosines,update_sizes,preactivations.", rich_help_panel=TRAINING)
-    ] = "",
+    ] = "auto"
+    learning_rates: options.LearningRates = "0.0625:8:8"
+    optimizers: options.Optimizers = "sgd"
+    seeds: options.Seeds = 3
+    training: options.Training = options.Training()
+    centred: options.Centred = False
+    observe: Annotated[str, options.training_option(help=f"{options.any_of(OBSERVERS)}.")] = ""
     observe_every: Annotated[
         int | None,
-        typer.Option(
-            help="Steps between observations; by default first and last.", show_default=False, rich_help_panel=TRAINING
-        ),
-    ] = None,
-    key: Key = 0,
-    memory_gb: Memory = None,
-    cache: Cache = True,
-) -> None:
-    """Train a grid of networks in few compiled programs; killed, the same command goes on where it stopped."""
-    layers = parsing.whole_numbers("depths", depths)
-    presets = parsing.parametrizations(parametrizations, base_width=base_width, sp_exponent=sp_exponent, depths=layers)
-    settings = {
-        "parametrizations": presets,
-        "widths": parsing.widths(widths),
-        "depths": layers,
-        "learning_rates": parsing.learning_rates(learning_rates),
-        "seeds": seeds,
-        "optimizers": parsing.names(optimizers),
-        "steps": steps,
-        "batch_size": batch_size,
-        "momentum": momentum,
-        "activation": activation,
-        "base_width": base_width,
-        "centred": centred,
-        "observe": parsing.names(observe) if observe else (),
-        "observe_every": observe_every,
-        "padding": padding,
-        "key": key,
-        "memory_gb": memory_gb,
+        options.training_option(help="Steps between observations; by default first and last.", show_default=False),
+    ] = None
+
+
+class Sweep(NamedTuple):
+    """The options of `mupjax sweep`."""
+
+    out: options.Out = None
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print cells, runs, memory and compiled programs, and stop.")
+    ] = False
+    data: options.Data = options.Data(train_size=256)
+    study: Study = Study()
+    running: options.Running = options.Running()
+
+
+def sweep(given: Sweep) -> None:
+    """Train a grid of networks in few compiled programs.
+
+    If it is interrupted, run the same command again to resume.
+    """
+    study = given.study
+    settings = keywords(study) | {
+        "widths": parsing.widths(study.widths),
+        "depths": parsing.whole_numbers("depths", study.depths),
+        "learning_rates": parsing.learning_rates(study.learning_rates),
+        "optimizers": parsing.names(study.optimizers),
+        "observe": parsing.names(study.observe),
+        "key": given.running.key,
+        "memory_gb": given.running.memory_gb,
     }
-    task_settings = running.task_settings(classes, train_size, test_size, loss, grayscale, standardize, scale, data_dir)
-    running.prepare_jax(cache)
+    settings["parametrizations"] = parsing.parametrizations(
+        study.parametrizations,
+        base_width=study.network.base_width,
+        sp_exponent=settings.pop("sp_exponent"),
+        depths=settings["depths"],
+    )
+    settings |= parsing.optimizers(settings["optimizers"], settings.pop("momentum"))
+    task_settings = parsing.task(given.data)
+    running.prepare_jax(given.running.cache)
     from mupjax import datasets, report
     from mupjax.sweeps.grid import grid_of
     from mupjax.sweeps.plan import plan, table
     from mupjax.sweeps.sweep import SPEC
     from mupjax.sweeps.sweep import sweep as run
 
-    task = datasets.load(dataset, **task_settings)
-    if dry_run:
+    task = datasets.load(given.data.dataset, **task_settings)
+    if given.dry_run:
         grid = grid_of(task, spec=SPEC, **settings)
         planned = plan(task, grid)
         running.print_table(*table(planned, grid))
         compiled = len(planned.programs)
         print(f"{planned.num_runs} runs in {len(planned.cells)} cells; {compiled} programs to compile.")
         return
-    about = {"dataset": dataset, **{name: value for name, value in task_settings.items() if name != "data_dir"}}
-    results = run(task, out=out, about=about, progress=True, **settings)
+    running.say_what_is_there(given.out)
+    results = run(task, out=given.out, about=parsing.about(given.data), progress=True, **settings)
     running.print_table(*report.format_sweep(results))
-    running.write_report(results, out)
+    running.write_report(results, given.out)
+
+
+COMMAND = Command(sweep, Sweep(), example="mupjax sweep --widths 16,32 --learning-rates .25:1:3 --steps 20 --out rates")

@@ -1,111 +1,81 @@
-"""The command `mupjax transfer`."""
+"""`mupjax transfer`: whether the best learning rate stays as the width grows."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
-from mupjax.cli import parsing, running
-from mupjax.cli.options import (
-    NETWORK,
-    TRAINING,
-    ActivationName,
-    BatchSize,
-    Cache,
-    Classes,
-    DataDir,
-    Dataset,
-    Depth,
-    Grayscale,
-    Key,
-    Loss,
-    Memory,
-    Momentum,
-    Out,
-    Scale,
-    Standardize,
-    TestSize,
-    TrainSize,
-)
+from mupjax.cli import options, parsing, running
+from mupjax.cli.command import Command, keywords
 
 
-def transfer(
-    out: Out = None,
-    dataset: Dataset = "digits",
-    classes: Classes = "all",
-    train_size: TrainSize = 1024,
-    test_size: TestSize = "none",
-    loss: Loss = "cross_entropy",
-    grayscale: Grayscale = False,
-    standardize: Standardize = "mean",
-    scale: Scale = "sphere",
-    data_dir: DataDir = None,
+class Study(NamedTuple):
+    """What the sweep takes beside the task, the key and the memory."""
+
     parametrizations: Annotated[
-        str, typer.Option(help="Compared with the control, sp with one rate for all widths.", rich_help_panel=NETWORK)
-    ] = "mup",
-    widths: Annotated[
-        str, typer.Option(help="Units of the hidden layers.", rich_help_panel=NETWORK)
-    ] = "64,128,256,512",
-    depth: Depth = 2,
-    activation: ActivationName = "tanh",
-    base_width: Annotated[
-        int, typer.Option(help="Width at which muP and the control are one network.", rich_help_panel=NETWORK)
-    ] = 64,
-    optimizers: Annotated[str, typer.Option(help="sgd, adam, adamw.", rich_help_panel=TRAINING)] = "sgd,adam",
-    learning_rates: Annotated[
-        str,
-        typer.Option(
-            help="Base rates, for all optimizers or of each: 'sgd=.1:1:8;adam=.01:.1:8' (LOW:HIGH:COUNT).",
-            rich_help_panel=TRAINING,
-        ),
-    ] = "sgd=0.1767767:8:12;adam=0.001381068:0.125:14",
-    seeds: Annotated[int, typer.Option(help="Initialisations of each width.", rich_help_panel=TRAINING)] = 12,
-    steps: Annotated[int, typer.Option(help="Updates.", rich_help_panel=TRAINING)] = 20,
-    batch_size: BatchSize = 64,
-    momentum: Momentum = 0.0,
-    key: Key = 0,
-    memory_gb: Memory = None,
-    cache: Cache = True,
-) -> None:
-    """Measure how the best learning rate moves with the width; exit code 1 unless muP's stays and the control's moves.
+        str, options.network_option(help="Compared with the control, sp with one rate for all widths.")
+    ] = "mup"
+    widths: options.Widths = "64,128,256,512"
+    depth: options.Depth = 2
+    network: options.Network = options.Network(base_width=64)
+    optimizers: options.Optimizers = "sgd,adam"
+    learning_rates: options.LearningRates = "sgd=0.1767767:8:12;adam=0.001381068:0.125:14"
+    seeds: options.Seeds = 12
+    training: options.Training = options.Training(steps=20, batch_size=64)
 
-    The rates of an optimizer should bracket the best one of every width, the control's widest too.
+
+class Transfer(NamedTuple):
+    """The options of `mupjax transfer`."""
+
+    out: options.Out = None
+    data: options.Data = options.Data(classes="all", train_size=1024, test_size="none", loss="cross_entropy")
+    study: Study = Study()
+    running: options.Running = options.Running()
+
+
+def transfer(given: Transfer) -> None:
+    """Measure how the best learning rate moves with the width.
+
+    The exit code is 1 unless muP's best rate stays and the control's moves. The rates of an optimizer should bracket
+    the best one of every width, the control's widest too.
     """
-    if len(parsing.widths(widths)) < 2:
-        raise ValueError(f"Expected `widths` to name two or more, got widths={widths}.")
-    options = {"base_width": base_width, "sp_exponent": 0.0, "depths": (depth,)}
-    chosen = parsing.parametrizations(f"sp,{parametrizations}", **options)
-    task_settings = running.task_settings(classes, train_size, test_size, loss, grayscale, standardize, scale, data_dir)
-    running.prepare_jax(cache)
+    study = given.study
+    widths = parsing.widths(study.widths)
+    if len(widths) < 2:
+        raise ValueError(f"Expected `widths` to name two or more, got widths={study.widths}.")
+    settings = keywords(study) | {
+        "parametrizations": parsing.parametrizations(
+            f"sp,{study.parametrizations}", base_width=study.network.base_width, sp_exponent=0.0, depths=(study.depth,)
+        ),
+        "widths": widths,
+        "learning_rates": parsing.learning_rates(study.learning_rates),
+        "optimizers": parsing.names(study.optimizers),
+        "out": given.out,
+        "about": parsing.about(given.data),
+        "key": given.running.key,
+        "memory_gb": given.running.memory_gb,
+    }
+    settings |= parsing.optimizers(settings["optimizers"], settings.pop("momentum"))
+    task_settings = parsing.task(given.data)
+    running.prepare_jax(given.running.cache)
     from mupjax import datasets, report
     from mupjax.statistics import REPRODUCED
     from mupjax.studies import transfer as transfers
-    from mupjax.sweeps.sweep import sweep as run
 
-    about = {"dataset": dataset, **{name: value for name, value in task_settings.items() if name != "data_dir"}}
-    results = run(
-        datasets.load(dataset, **task_settings),
-        parametrizations=chosen,
-        widths=parsing.widths(widths),
-        depths=(depth,),
-        learning_rates=parsing.learning_rates(learning_rates),
-        seeds=seeds,
-        optimizers=parsing.names(optimizers),
-        steps=steps,
-        batch_size=batch_size,
-        momentum=momentum,
-        activation=activation,
-        base_width=base_width,
-        key=key,
-        memory_gb=memory_gb,
-        out=out,
-        about=about,
-        progress=True,
-    )
+    task = datasets.load(given.data.dataset, **task_settings)
+    running.say_what_is_there(given.out)
+    results = transfers.transfer(task, progress=True, **settings)
     verdicts = transfers.judge(results)
     running.print_table(*report.format_sweep(results))
     running.print_table(*report.format_verdicts(verdicts))
-    running.write_report(results.merge(transfers.best_rates(results)), out, verdicts)
+    running.write_report(results, given.out, verdicts)
     if any(verdict.verdict != REPRODUCED for verdict in verdicts):
         raise typer.Exit(1)
+
+
+COMMAND = Command(
+    transfer,
+    Transfer(),
+    example="mupjax transfer --optimizers sgd --learning-rates .25:4:5 --out moves",
+)

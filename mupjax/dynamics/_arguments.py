@@ -1,37 +1,41 @@
-"""What every training loop of this package refuses, or warns of, before it starts."""
+"""Checks and warnings that all dynamics make before they train, and the types of the arguments they share."""
 
 from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import Array, Float
 
-from mupjax import activations, devices
+from mupjax import _checks, activations, devices
+from mupjax._checks import check_counts
 from mupjax.activations import Activation
+from mupjax.optim import LearningRate
 from mupjax.parametrization import Parametrization, classification
 from mupjax.task import Task, check_batches
 
+Batches = jax.Array | np.ndarray | None  # [T, B] indices into the training set; None is the full batch
+FirstRates = ArrayLike | Sequence[float] | None  # [L + 1] base rates of the first step
 
-def check_training(
-    task: Task, learning_rate: Any, steps: int, batches: Any, momentum: float, weight_decay: float
-) -> None:
-    """Raise ValueError for numbers of steps, rates, momenta, decays or batches out of range; tracers pass."""
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"Expected `steps` to be a positive int, got steps={steps!r}.")
+
+def check_training(task: Task, learning_rate: LearningRate, steps: int, batches: Batches) -> None:
+    """Raise ValueError for a number of steps, a rate or batches out of range; tracers pass."""
+    check_counts(steps=steps)
     check_batches(batches, steps, task.num_train)
     if not callable(learning_rate) and not isinstance(learning_rate, Tracer) and not 0 <= learning_rate < math.inf:
         raise ValueError(f"Expected `learning_rate` to be finite and >= 0, got learning_rate={learning_rate!r}.")
-    for name, value in (("momentum", momentum), ("weight_decay", weight_decay)):
-        if not (value >= 0 and (name != "momentum" or value < 1)):
-            raise ValueError(f"Expected `{name}` to be >= 0 (momentum also < 1), got {name}={value!r}.")
 
 
-def first_step_factors(initial_rates: Any, learning_rate: Any, depth: int, dtype: Any) -> Any:
+def first_step_factors(
+    initial_rates: FirstRates, learning_rate: LearningRate, depth: int, dtype: DTypeLike
+) -> Float[Array, " layers"] | None:
     """Return [L + 1] factors from the learning rate of the first step to base rates of its own; None for None."""
     if initial_rates is None:
         return None
@@ -39,13 +43,13 @@ def first_step_factors(initial_rates: Any, learning_rate: Any, depth: int, dtype
         raise ValueError(
             f"Expected `initial_rates` to have shape [{depth + 1}], one a kernel, got shape {np.shape(initial_rates)}."
         )
-    rate: Any = learning_rate(0) if callable(learning_rate) else learning_rate
+    rate = learning_rate(0) if callable(learning_rate) else learning_rate
     if not isinstance(rate, Tracer) and not rate > 0:  # pyright: ignore[reportOperatorIssue]
         raise ValueError(f"Expected `learning_rate` to be positive at step 0 with `initial_rates`, got {rate!r}.")
     return jnp.asarray(initial_rates, dtype) / jnp.asarray(rate, dtype)
 
 
-def check_first_rate(parametrization: Parametrization, learning_rate: Any) -> None:
+def check_first_rate(parametrization: Parametrization, learning_rate: LearningRate) -> None:
     """Raise ValueError where a schedule holds a first step that is to be large, or that drops weights, at zero."""
     if not parametrization.traits.first_step or not callable(learning_rate):
         return
@@ -56,7 +60,9 @@ def check_first_rate(parametrization: Parametrization, learning_rate: Any) -> No
         )
 
 
-def warn_of_regime(parametrization: Parametrization, depth: int, activation: Any) -> None:
+def warn_of_regime(
+    parametrization: Parametrization, depth: int, activation: str | Activation | Callable[[jax.Array], jax.Array]
+) -> None:
     """Warn, once, where theory says that an integrable parametrization does not learn, or does not cover a phi."""
     _warn_once(parametrization, depth, activations.get(activation))
 
@@ -98,19 +104,6 @@ def _warn_once(parametrization: Parametrization, depth: int, activation: Activat
         )
 
 
-def refuse_optimizer(optimizer: Any) -> None:
-    """Raise ValueError for any optimizer but SGD with momentum, Nesterov and decoupled decay."""
-    if optimizer is not None:
-        raise ValueError(
-            "Expected SGD (momentum, nesterov, weight_decay, a schedule as learning_rate), got `optimizer`: Adam and "
-            "its kin act on entries of the weights, and hidden matrices that are never formed have none."
-        )
-
-
 def check_memory(need_bytes: int, memory_gb: float | None, what: str, advice: str) -> None:
     """Raise ValueError where a run does not fit its memory budget, by default the device's."""
-    budget = devices.memory_budget(memory_gb)
-    if need_bytes / 1e9 > budget:
-        raise ValueError(
-            f"Expected the run to fit memory_gb={budget:g}, got about {need_bytes / 1e9:.2g} GB for {what}; {advice}."
-        )
+    _checks.check_memory(need_bytes, devices.memory_budget(memory_gb), what, advice)

@@ -7,10 +7,10 @@ follows it, Grams (float64) and eigenvalues do not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -18,55 +18,112 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array, PyTree
 
-from mupjax import activations, devices, optim
+from mupjax import _checks, activations, devices, optim
+from mupjax._checks import Key
 from mupjax.activations import Activation
-from mupjax.dynamics._arguments import check_first_rate, check_training, first_step_factors, warn_of_regime
+from mupjax.dynamics._arguments import (
+    Batches,
+    FirstRates,
+    check_first_rate,
+    check_training,
+    first_step_factors,
+    warn_of_regime,
+)
 from mupjax.dynamics.gram import gram
 from mupjax.dynamics.recording import Stops, empty, keep, plan_stops, when
 from mupjax.network import MLP, Features, features_of, hidden_widths, scaling_tree
+from mupjax.optim import LearningRate, Optimizer
 from mupjax.parametrization import Parametrization
 from mupjax.task import Task, loss_per_sample
 from mupjax.trajectory import Trajectory, TrajectorySpec
 
+Params = PyTree[Array]  # {layer: {"kernel": [fan_in, fan_out], "bias": [fan_out]}}
+
 
 class Batch(NamedTuple):
-    """x: [B, d] inputs. y: [B, C] or [B] targets. index: [B] positions in the training set."""
+    """The training inputs of one step.
 
-    x: Any
-    y: Any
-    index: Any
+    Attributes:
+      x: [B, d] inputs.
+      y: [B, C] or [B] targets.
+      index: [B] positions in the training set.
+    """
+
+    x: jax.Array
+    y: jax.Array
+    index: jax.Array
 
 
 class State(NamedTuple):
-    """What an observer sees: the step, parameters now and at initialisation, optimizer state, the last update.
+    """What an observer sees of a run, before the update of its step.
 
-    params_1: the parameters after the first update; before it, those at initialisation.
+    Attributes:
+      step: number of updates made.
+      params: parameters now, a tree of {layer: {"kernel": [fan_in, fan_out], "bias": [fan_out]}}.
+      opt_state: the optimizer's state.
+      params_0: parameters at initialisation.
+      last_update: the last update, zero at step 0.
+      params_1: parameters after the first update; before it, those at initialisation.
     """
 
-    step: Any
-    params: Any
-    opt_state: Any
-    params_0: Any
-    last_update: Any
-    params_1: Any
+    step: jax.Array
+    params: Params
+    opt_state: optax.OptState
+    params_0: Params
+    last_update: Params
+    params_1: Params
 
 
 class Bytes(NamedTuple):
-    """working: what one run holds while it trains. result: what its Trajectory holds afterwards."""
+    """An estimate of a run's memory.
+
+    Attributes:
+      working: bytes that one run holds while it trains.
+      result: bytes that its Trajectory holds afterwards.
+    """
 
     working: int
     result: int
 
 
-class Observer(NamedTuple):
-    """A function of (State, Batch) that returns arrays, called at steps 0, every, 2 every, ...
+@runtime_checkable
+class Observe(Protocol):
+    """A function of a run's state and batch that returns a tree of arrays, of the same shapes at every step."""
 
-    What it returns is stored in the program's own precision (float32, or float64 under x64).
+    def __call__(self, state: State, batch: Batch, /) -> PyTree[Array]: ...
+
+
+class Observer(NamedTuple):
+    """A function that is called while a network trains, and how often.
+
+    Attributes:
+      observe: what is called; its arrays are stored in the program's own precision (float32, or float64 under x64).
+      every: it is called at steps 0, every, 2 every, ...
     """
 
-    observe: Callable[[State, Batch], Any]
+    observe: Observe
     every: int = 1
+
+
+class Recipe(NamedTuple):
+    """Static settings of the dense training loop: hashable, a constant of the compiled program.
+
+    Attributes:
+      steps: number of updates T.
+      spec: what to record.
+      centred: train and report f - f_0.
+      linearize: train the first-order model around the initial parameters.
+      observers: names and observers.
+    """
+
+    steps: int
+    spec: TrajectorySpec
+    centred: bool = False
+    linearize: bool = False
+    observers: tuple[tuple[str, Observer], ...] = ()
 
 
 def train(
@@ -76,19 +133,16 @@ def train(
     width: int | tuple[int, ...],
     depth: int,
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
-    learning_rate: Any,
+    learning_rate: LearningRate,
     steps: int,
-    key: jax.Array,
-    batches: Any = None,
-    momentum: float = 0.0,
-    nesterov: bool = False,
-    weight_decay: float = 0.0,
-    optimizer: optim.Optimizer | None = None,
-    initial_rates: Any = None,
+    key: Key,
+    batches: Batches = None,
+    optimizer: Optimizer = optim.sgd,
+    initial_rates: FirstRates = None,
     centred: bool = False,
     linearize: bool = False,
     spec: TrajectorySpec | None = None,
-    observers: Mapping[str, Observer | Callable[[State, Batch], Any]] | None = None,
+    observers: Mapping[str, Observer | Observe] | None = None,
 ) -> Trajectory:
     r"""Train a width-n multilayer perceptron and return its trajectory.
 
@@ -100,12 +154,11 @@ def train(
       activation: a name, an Activation or an elementwise function.
       learning_rate: the base rate eta: a number, an Optax schedule, or a tracer.
       steps: number of updates T.
-      key: random key of the initial weights; the same for all parametrizations gives the same Gaussians.
+      key: random key of the initial weights, an int or a JAX key; all parametrizations draw the same Gaussians from it.
       batches: [T, B] indices into the training set (`batch_order`), or None for the full batch.
-      momentum, nesterov, weight_decay: of `mupjax.sgd` (decoupled decay).
-      optimizer: a callable (scaling, learning_rate) -> optax.GradientTransformation instead of the three above; it is
-        checked with `check_optimizer`.
-      initial_rates: [L + 1] base rates of the kernels in the first step, instead of the learning rate's
+      optimizer: a callable (scaling, learning_rate) -> optax.GradientTransformation; its keywords are set with
+        `functools.partial(mupjax.sgd, momentum=0.9)`. All but `mupjax.sgd` are checked with `check_optimizer`.
+      initial_rates: [L + 1] base rates of the kernels in the first step, in place of the learning rate
         (`mupjax.calibrate_initial_rates`).
       centred: train and report f - f_0, which starts at zero.
       linearize: train the first-order model around the initial parameters; its h and x are first-order too.
@@ -116,60 +169,56 @@ def train(
       A Trajectory. A run that diverges holds NaN or inf in its own row; nothing is raised.
 
     Raises:
-      ValueError: for sizes out of range, batches of a wrong shape, an optimizer that loses a multiplier, momentum
-        beside an optimizer, a parametrization made for another depth.
+      ValueError: for sizes out of range, batches of a wrong shape, an optimizer that loses a multiplier, a
+        parametrization made for another depth.
 
     Warns:
       UserWarning: where theory says that the parametrization cannot learn at large width, once for each.
 
     Example:
-      >>> import jax, numpy as np
+      >>> import numpy as np
       >>> from mupjax.parametrization import mup
       >>> task = Task(np.eye(4), np.ones((4, 1)))
-      >>> run = train(task, mup(), width=16, depth=2, learning_rate=0.5, steps=3, key=jax.random.key(0))
+      >>> run = train(task, mup(), width=16, depth=2, learning_rate=0.5, steps=3, key=0)
       >>> run.train_loss.shape, run.h_gram.shape
       ((4,), (2, 2, 4, 4))
     """
     spec = TrajectorySpec() if spec is None else spec
     widths = hidden_widths(width, depth, parametrization)
-    check_training(task, learning_rate, steps, batches, momentum, weight_decay)
+    check_training(task, learning_rate, steps, batches)
     warn_of_regime(parametrization, depth, activation)
     check_first_rate(parametrization, learning_rate)
     if linearize and parametrization.b_later is not None:
         raise ValueError(
             f"Expected `linearize` with a start that stays, got {parametrization.name}, which drops weights."
         )
-    if optimizer is not None and (momentum or nesterov or weight_decay):
-        raise ValueError("Expected `momentum`, `nesterov`, `weight_decay` inside `optimizer` where one is given.")
     if spec.space_time:
         raise ValueError("Expected `space_time` to be empty: dynamics.matrix_free and feature_limit record it.")
+    watched = tuple((name, _observer(name, given)) for name, given in (observers or {}).items())
+    optimizer = optim.canonical(optimizer)
+    if optim.is_sgd(optimizer):
+        optim.sgd_settings(optimizer)  # refuses numbers out of range
     schedule = learning_rate if callable(learning_rate) else None
-    named = {
-        name: observer if isinstance(observer, Observer) else Observer(observer)
-        for name, observer in (observers or {}).items()
-    }
+    dtype = task.x_train.dtype
     model = MLP(widths, depth, task.out_dim, parametrization, activations.get(activation))
-    for name, observer in named.items():
-        if observer.every < 1:
-            raise ValueError(f"Expected `every` of observer '{name}' to be at least 1, got every={observer.every}.")
     return _train(
         task,
-        _initial(model, key, task.x_train[:1]),
-        None if schedule is not None else jnp.asarray(learning_rate, task.x_train.dtype),
+        _initial(model, _checks.key(key), task.x_train[:1]),
+        jnp.asarray(0.0 if callable(learning_rate) else learning_rate, dtype),
         None if batches is None else jnp.asarray(batches),
-        first_step_factors(initial_rates, learning_rate, depth, task.x_train.dtype),
+        first_step_factors(initial_rates, learning_rate, depth, dtype),
         model=model,
         schedule=schedule,
-        steps=steps,
-        momentum=momentum,
-        nesterov=nesterov,
-        weight_decay=weight_decay,
         optimizer=optimizer,
-        centred=centred,
-        linearize=linearize,
-        spec=spec,
-        observers=tuple(named.items()),
+        recipe=Recipe(steps, spec, centred, linearize, watched),
     )
+
+
+def _observer(name: str, given: Observer | Observe) -> Observer:
+    observer = given if isinstance(given, Observer) else Observer(given)
+    if observer.every < 1:
+        raise ValueError(f"Expected `every` of observer '{name}' to be at least 1, got every={observer.every}.")
+    return observer
 
 
 def estimate_bytes(
@@ -203,134 +252,101 @@ def estimate_bytes(
     return Bytes(working=(4 * parameters + activations_held + features) * item + contraction, result=result)
 
 
-_STATIC = (
-    "model",
-    "schedule",
-    "steps",
-    "momentum",
-    "nesterov",
-    "weight_decay",
-    "optimizer",
-    "centred",
-    "linearize",
-    "spec",
-    "observers",
-)
-
-
 @partial(jax.jit, static_argnames="model")
-def _initial(model: MLP, key: jax.Array, x: jax.Array) -> Any:
+def _initial(model: MLP, key: jax.Array, x: jax.Array) -> Params:
     """Boxed initial parameters, in a program of its own: random bits take XLA longer to compile than training does."""
     return model.init(key, x)
 
 
-@partial(jax.jit, static_argnames=_STATIC)
+@partial(jax.jit, static_argnames=("model", "schedule", "optimizer", "recipe"))
 def _train(
     task: Task,
-    boxed: Any,
-    rate: Any,
-    batches: Any,
-    factors: Any,
+    boxed: Params,
+    rate: jax.Array,
+    batches: jax.Array | None,
+    factors: jax.Array | None,
     *,
     model: MLP,
-    schedule: Callable[[Any], Any] | None,
-    steps: int,
-    momentum: float,
-    nesterov: bool,
-    weight_decay: float,
-    optimizer: optim.Optimizer | None,
-    centred: bool,
-    linearize: bool,
-    spec: TrajectorySpec,
-    observers: tuple[tuple[str, Observer], ...],
+    schedule: optax.Schedule | None,
+    optimizer: Optimizer,
+    recipe: Recipe,
 ) -> Trajectory:
     scaling = scaling_tree(boxed)
-    if optimizer is None:
-        optimizer = partial(optim.sgd, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
-    else:
+    if not optim.is_sgd(optimizer):
         optim.check_optimizer(optimizer, scaling, rule=None)
     if factors is not None:
         scaling = optim.with_initial_rates(scaling, factors)
     with devices.training_precision():  # the optimizer's products too
-        return loop(
-            task,
-            nn.meta.unbox(boxed)["params"],
-            partial(features_of, model),
-            optimizer(scaling, rate if schedule is None else schedule),
-            batches,
-            steps=steps,
-            centred=centred,
-            linearize=linearize,
-            spec=spec,
-            observers=observers,
-        )
+        transform = optimizer(scaling, rate if schedule is None else schedule)
+        return loop(task, nn.meta.unbox(boxed)["params"], partial(features_of, model), transform, batches, recipe)
+
+
+# Parameters, the optimizer's state and, for observers, the last update with params_1; then what was recorded.
+_Training = tuple[Params, optax.OptState, tuple[Params, Params] | None]
+_Carry = tuple[_Training, dict[str, PyTree[Array]]]
 
 
 def loop(
     task: Task,
-    params_0: Any,
-    of: Callable[[Any, jax.Array], Features],
+    params_0: Params,
+    network: Callable[[Params, jax.Array], Features],
     transform: optax.GradientTransformation,
-    batches: Any,
-    *,
-    steps: int,
-    centred: bool,
-    spec: TrajectorySpec,
-    linearize: bool = False,
-    observers: tuple[tuple[str, Observer], ...] = (),
-    widths: Any = None,
+    batches: jax.Array | None,
+    recipe: Recipe,
+    widths: Sequence[ArrayLike] | None = None,
 ) -> Trajectory:
-    """Train and record: the one dense training loop. Pure; arguments after `*` are static but for `widths`.
+    """Train and record: the one dense training loop. Pure in all arguments but `recipe`, which is static.
 
     Args:
       task: data and loss.
       params_0: initial parameters.
-      of: the network, a function of parameters and inputs.
+      network: a function of parameters and inputs.
       transform: the finished optimizer, rates included; its update is given `value_fn=`, the step's loss as a function
         of the parameters, where it takes more arguments.
       batches: [T, B] or None.
-      steps, centred, spec, linearize, observers: as in `train`.
+      recipe: steps, what to record, ...
       widths: [L] by which Grams are divided where layers are padded; by default the features' own.
     """
+    steps, spec, centred, linearize, observers = recipe
 
-    def features(params: Any, x: jax.Array) -> Features:
+    def features(params: Params, x: jax.Array) -> Features:
         if not linearize:
-            return of(params, x)
+            return network(params, x)
         moved = jax.tree.map(jnp.subtract, params, params_0)
-        start, slope = jax.jvp(lambda p: of(p, x), (params_0,), (moved,))
+        start, slope = jax.jvp(lambda p: network(p, x), (params_0,), (moved,))
         return jax.tree.map(jnp.add, start, slope)
 
     transform = optax.with_extra_args_support(transform)
     inputs = task.inputs
     f_0 = features(params_0, inputs).f if centred else jnp.zeros((task.num_inputs, task.out_dim), inputs.dtype)
 
-    def batch_at(step: Any) -> Batch:
+    def batch_at(step: jax.Array) -> Batch:
         if batches is None:
             return Batch(task.x_train, task.y_train, jnp.arange(task.num_train))
         index = batches[jnp.minimum(step, steps - 1)]
         return Batch(task.x_train[index], task.y_train[index], index)
 
-    def batch_loss(params: Any, batch: Batch) -> jax.Array:
+    def batch_loss(params: Params, batch: Batch) -> jax.Array:
         f = features(params, batch.x).f - f_0[: task.num_train][batch.index] if centred else features(params, batch.x).f
         return jnp.mean(loss_per_sample(task.loss, f, batch.y))
 
-    def update(step: Any, carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+    def update(step: jax.Array, carry: _Training) -> _Training:
         params, opt_state, seen = carry
         value_fn = partial(batch_loss, batch=batch_at(step))
         updates, opt_state = transform.update(jax.grad(value_fn)(params), opt_state, params, value_fn=value_fn)
         params = optax.apply_updates(params, updates)
-        if observers:
+        if seen is not None:
             seen = updates, jax.tree.map(lambda old, new: jnp.where(step == 0, new, old), seen[1], params)
         return params, opt_state, seen
 
     recorded, gram_steps = spec.resolve_steps(steps), spec.resolve_gram_steps(steps)
     gram_inputs = np.array(spec.resolve_gram_inputs(task))
     eval_inputs = spec.resolve_eval_inputs(task)
-    wanted: dict[str, Any] = {"evaluate": recorded, "grams": sorted({0, *gram_steps}) if gram_steps else ()}
+    wanted: dict[str, Sequence[int]] = {"evaluate": recorded, "grams": sorted({0, *gram_steps}) if gram_steps else ()}
     wanted |= {f"observe {name}": range(0, steps + 1, observer.every) for name, observer in observers}
     stops = plan_stops(wanted)
 
-    def evaluate(params: Any) -> tuple[Any, Any, jax.Array]:
+    def evaluate(params: Params) -> tuple[jax.Array, jax.Array | None, jax.Array]:
         f = features(params, inputs).f - f_0
         train_loss = jnp.mean(loss_per_sample(task.loss, f[: task.num_train], task.y_train))
         test_loss = None
@@ -338,7 +354,7 @@ def loop(
             test_loss = jnp.mean(loss_per_sample(task.loss, f[task.num_train :], task.y_test))
         return train_loss, test_loss, f if eval_inputs is None else f[np.array(eval_inputs, int)]
 
-    def recordings(step: Any, training: tuple[Any, Any, Any]) -> dict[str, Callable[[], Any]]:
+    def recordings(step: jax.Array, training: _Training) -> dict[str, Callable[[], PyTree[Array]]]:
         params, opt_state, seen = training
 
         def gram_features() -> dict[str, tuple[jax.Array, ...]]:
@@ -346,13 +362,15 @@ def loop(
             return {name: getattr(of, name) for name in spec.grams}
 
         found = {"grams": gram_features} if gram_steps else {}
-        for name, observer in observers:
+        if seen is not None:
             last_update, params_1 = seen
             state = State(step, params, opt_state, params_0, last_update, params_1)
-            found[f"observe {name}"] = partial(observer.observe, state, batch_at(step))
+            found |= {
+                f"observe {name}": partial(observer.observe, state, batch_at(step)) for name, observer in observers
+            }
         return found
 
-    def visit(carry: tuple[Any, dict[str, Any]], stop: Stops) -> tuple[tuple[Any, dict[str, Any]], Any]:
+    def visit(carry: _Carry, stop: Stops) -> tuple[_Carry, PyTree[Array]]:
         """Record the state at a stop, then train up to the next one."""
         training, kept = carry
         evaluated = when(stop.slots["evaluate"], lambda: evaluate(training[0]))
@@ -376,7 +394,9 @@ def loop(
     )
 
 
-def _grams(features: Mapping[str, tuple[jax.Array, ...]], widths: Any, keep_initial: bool) -> dict[str, jax.Array]:
+def _grams(
+    features: Mapping[str, tuple[jax.Array, ...]], widths: Sequence[ArrayLike] | None, keep_initial: bool
+) -> dict[str, jax.Array]:
     """Contract features [S, G, n] of every layer to [S, L, G, G]; row 0 is the initial state, dropped if not wanted."""
     grams = {}
     for name, layers in features.items():

@@ -14,28 +14,26 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
-from mupjax import activations, devices
+from mupjax import _checks, activations, devices, optim
+from mupjax._checks import Key, check_counts, check_memory, check_positive
 from mupjax.activations import Activation
 from mupjax.dynamics import matrix_free
 from mupjax.dynamics import sobol as sobol_points
-from mupjax.dynamics._arguments import (
-    check_first_rate,
-    check_memory,
-    check_training,
-    first_step_factors,
-    refuse_optimizer,
-)
-from mupjax.dynamics.implicit.program import BACKWARD_FIELDS
+from mupjax.dynamics._arguments import Batches, FirstRates, check_first_rate, check_training, first_step_factors
+from mupjax.dynamics.dense import Bytes
+from mupjax.dynamics.implicit.program import BACKWARD_FIELDS, Design
 from mupjax.dynamics.implicit.scalings import check_known, check_limit, limit_scalings, scalings_of
 from mupjax.dynamics.runs import map_runs
 from mupjax.network import hidden_widths
+from mupjax.optim import LearningRate, Optimizer
 from mupjax.parametrization import Parametrization
 from mupjax.task import Task
 from mupjax.trajectory import Trajectory, TrajectorySpec
@@ -46,7 +44,7 @@ MAX_RUNS = 4096
 
 
 class FeatureInfo(NamedTuple):
-    """What the limit knows of its own computation.
+    """Size and accuracy of a computation of the limit.
 
     Attributes:
       num_particles: copies that one run averages over.
@@ -57,9 +55,31 @@ class FeatureInfo(NamedTuple):
 
     num_particles: int
     num_runs: int
-    directions: Any
-    left_out: Any
+    directions: np.ndarray
+    left_out: np.ndarray
     bytes: int
+
+
+class _Prepared(NamedTuple):
+    """Checked arguments, as the compiled program takes them.
+
+    Attributes:
+      task: data and loss.
+      rate: the base learning rate, None where the design holds a schedule.
+      batches: [T, B] or None.
+      factors: [L + 1] of the first step's rates, or None.
+      design: what is static; the width of its shape is the number of particles.
+      memory: of one run.
+      budget_gb: what all runs may take at once.
+    """
+
+    task: Task
+    rate: jax.Array | None
+    batches: jax.Array | None
+    factors: jax.Array | None
+    design: Design
+    memory: Bytes
+    budget_gb: float
 
 
 def train(
@@ -68,58 +88,61 @@ def train(
     *,
     depth: int,
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
-    learning_rate: Any,
+    learning_rate: LearningRate,
     steps: int,
-    key: jax.Array,
+    key: Key,
     num_particles: int | None = None,
     num_runs: int | None = None,
     error: float | None = None,
-    batches: Any = None,
-    momentum: float = 0.0,
-    nesterov: bool = False,
-    weight_decay: float = 0.0,
-    initial_rates: Any = None,
+    batches: Batches = None,
+    optimizer: Optimizer = optim.sgd,
+    initial_rates: FirstRates = None,
     centred: bool = False,
     spec: TrajectorySpec | None = None,
     force: bool = False,
     max_directions: int | None = None,
     memory_gb: float | None = None,
     max_seconds: float = 600.0,
-    optimizer: Any = None,
 ) -> Trajectory:
     r"""Train the infinitely wide network of a parametrization that learns features, and return its trajectory.
 
     Args:
-      task, parametrization, depth, activation, learning_rate, steps, batches, momentum, nesterov, weight_decay,
-        initial_rates: as in `dense.train`.
-      centred: train f - f_0; of no effect where f_0 is 0, as it is but for weights of non-zero mean.
-      key: random key of the scrambles.
+      task: data and loss.
+      parametrization: one that learns features at infinite width, such as `mup()`.
+      depth: number of hidden layers L.
+      activation: a name, an Activation or an elementwise function.
+      learning_rate: the base rate eta: a number or an Optax schedule.
+      steps: number of updates T.
+      key: random key of the Sobol scrambles, an int or a JAX key.
       num_particles: copies averaged over, 4096 by default; powers of two are best.
       num_runs: independent runs, 1 by default; with two or more their mean is returned, with standard errors.
-      error: instead of `num_runs`: runs are added until the largest standard error of a recorded prediction is at most
-        this.
+      error: largest standard error of a recorded prediction: runs are added until it is met. Replaces `num_runs`.
+      batches: [T, B] indices into the training set (`batch_order`), or None for the full batch.
+      optimizer: `mupjax.sgd`, or a partial of it with `momentum`, `nesterov`, `weight_decay`.
+      initial_rates: [L + 1] base rates of the kernels in the first step, in place of the learning rate
+        (`mupjax.calibrate_initial_rates`).
+      centred: train f - f_0; of no effect where f_0 is 0, as it is unless weights have a non-zero mean.
       spec: what to record; `space_time` needs full batches and Gram inputs from the training set.
       force: compute a kernel-regime parametrization all the same, as a network of width `num_particles` whose f_0 is
         subtracted: within O(num_particles^-1/2) of `kernel_limit.train(centred=True)`.
-      max_directions: as in `matrix_free.train`.
-      memory_gb: what the runs may take at once, by default the device's memory (`devices`); refused before they
-        start where they need more.
-      max_seconds: with `error`, how long all runs may take.
-      optimizer: refused, as in `matrix_free.train`.
+      max_directions: maximum number of query directions kept per hidden matrix and side, as in `matrix_free.train`.
+      memory_gb: GB that all runs may take at once, by default the device's memory (`devices`); runs that need more are
+        refused before they start.
+      max_seconds: with `error`, seconds that all runs may take.
 
     Returns:
       A Trajectory of NumPy arrays, the mean over runs; `stderr` a Trajectory of standard errors (None for one run),
       `info` a FeatureInfo. A run that diverges gives NaN or inf.
 
     Raises:
-      ValueError: for a parametrization without this limit, sizes out of range, particles that do not fit `memory_gb`,
-        an `error` that cannot be met in `max_seconds`.
+      ValueError: for a parametrization without this limit, sizes out of range, another optimizer than SGD, particles
+        that do not fit `memory_gb`, an `error` that cannot be met in `max_seconds`.
 
     Example:
-      >>> import jax, numpy as np
+      >>> import numpy as np
       >>> from mupjax.parametrization import mup
       >>> task = Task(np.eye(4), np.ones((4, 1)))
-      >>> settings = {"depth": 2, "learning_rate": 0.5, "steps": 3, "key": jax.random.key(0)}
+      >>> settings = {"depth": 2, "learning_rate": 0.5, "steps": 3, "key": 0}
       >>> run = train(task, mup(), num_particles=256, num_runs=4, **settings)
       >>> bool(run.train_loss[0] == 0.5), run.stderr.predictions.shape
       (True, (4, 4, 1))
@@ -131,97 +154,110 @@ def sample(
     task: Task,
     parametrization: Parametrization,
     *,
-    key: jax.Array,
+    key: Key,
     num_runs: int | None = None,
     error: float | None = None,
     max_seconds: float = 600.0,
-    optimizer: Any = None,
-    **settings: Any,
+    **options: Any,
 ) -> Trajectory:
     """Return the independent runs themselves: a Trajectory with the runs as leading axis of every leaf.
 
-    Arguments and errors as in `train`.
+    Args:
+      task, parametrization, key, num_runs, error, max_seconds: as in `train`.
+      **options: the other arguments of `train`.
+
+    Raises:
+      ValueError: as in `train`.
+
+    Example:
+      >>> import numpy as np
+      >>> from mupjax.parametrization import mup
+      >>> task = Task(np.eye(4), np.ones((4, 1)))
+      >>> settings = {"depth": 2, "learning_rate": 0.5, "steps": 3, "key": 0}
+      >>> sample(task, mup(), num_particles=256, num_runs=4, **settings).train_loss.shape
+      (4, 4)
     """
-    refuse_optimizer(optimizer)
-    if error is None:
-        return _runs(task, parametrization, key=key, num_runs=1 if num_runs is None else num_runs, **settings)
-    if num_runs is not None:
-        raise ValueError(f"Expected `num_runs` or `error`, got both: num_runs={num_runs}, error={error}.")
-    if not (math.isfinite(error) and error > 0):
-        raise ValueError(f"Expected `error` to be finite and positive, got error={error!r}.")
-    if not max_seconds > 0:
-        raise ValueError(f"Expected `max_seconds` to be positive, got max_seconds={max_seconds!r}.")
-    return _until(error, max_seconds, key, partial(_runs, task, parametrization, **settings))
+    if error is not None:
+        if num_runs is not None:
+            raise ValueError(f"Expected `num_runs` or `error`, got both: num_runs={num_runs}, error={error}.")
+        check_positive(error=error)
+        if not max_seconds > 0:
+            raise ValueError(f"Expected `max_seconds` to be positive, got max_seconds={max_seconds!r}.")
+    num_runs = 1 if num_runs is None else num_runs
+    check_counts(num_runs=num_runs)
+    key, prepared = _checks.key(key), _prepare(task, parametrization, **options)
+    return _runs(prepared, key, num_runs) if error is None else _until(error, max_seconds, key, prepared)
 
 
-def _runs(
+def _prepare(
     task: Task,
     parametrization: Parametrization,
     *,
     depth: int,
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
-    learning_rate: Any,
+    learning_rate: LearningRate,
     steps: int,
-    key: jax.Array,
     num_particles: int | None = None,
-    num_runs: int,
-    batches: Any = None,
-    momentum: float = 0.0,
-    nesterov: bool = False,
-    weight_decay: float = 0.0,
-    initial_rates: Any = None,
+    batches: Batches = None,
+    optimizer: Optimizer = optim.sgd,
+    initial_rates: FirstRates = None,
     centred: bool = False,
     spec: TrajectorySpec | None = None,
     force: bool = False,
     max_directions: int | None = None,
     memory_gb: float | None = None,
-) -> Trajectory:
-    """A given number of runs in one compiled program."""
+) -> _Prepared:
+    """Check the arguments of `train` that all runs share."""
     spec = TrajectorySpec() if spec is None else spec
-    activation = activations.get(activation)
-    check_training(task, learning_rate, steps, batches, momentum, weight_decay)
+    activation, sgd = activations.get(activation), optim.sgd_settings(optimizer)
+    check_training(task, learning_rate, steps, batches)
     matrix_free.check_space_time(spec, task, batches)
-    particles = _positive("num_particles", DEFAULT_PARTICLES if num_particles is None else num_particles)
-    runs = _positive("num_runs", num_runs)
+    particles = DEFAULT_PARTICLES if num_particles is None else num_particles
+    check_counts(num_particles=particles)
     kind = check_limit(parametrization, depth, activation, force=force)
     check_first_rate(parametrization, learning_rate)
-    check_known(parametrization, depth, activation, momentum)
+    check_known(parametrization, depth, activation, sgd.momentum)
     widths = hidden_widths(particles, depth)
     if kind == "feature":
         scalings = limit_scalings(parametrization, activation, task, widths)
     else:
         scalings = scalings_of(parametrization, task, widths)
-    need = estimate_bytes(
-        task, depth=depth, steps=steps, num_particles=particles, num_runs=runs, batches=batches, spec=spec,
-        max_directions=max_directions,
-    )  # fmt: skip
-    advice = "take fewer particles, steps or samples, or a lower max_directions"
-    check_memory(need, memory_gb, f"{particles} particles", advice)
-    schedule = learning_rate if callable(learning_rate) else None
-    static = (
-        ("activation", activation),
-        ("centred", centred or not any(parametrization.mean)),  # f_0 is 0, but for weights of non-zero mean
-        ("momentum", momentum),
-        ("nesterov", nesterov),
-        ("steps", steps),
-        ("room", matrix_free.room_for(task, widths, steps, batches, max_directions)),
-        ("scalings", scalings),
-        ("source", sobol),
-        ("spec", spec),
-        ("weight_decay", weight_decay),
-        ("widths", widths),
+    room = matrix_free.room_for(task, widths, steps, batches, max_directions)
+    design = Design(
+        matrix_free.shape_of(task, widths, activation, scalings, room),
+        steps,
+        learning_rate if callable(learning_rate) else None,
+        sgd,
+        centred or not any(parametrization.mean),  # f_0 is 0, but for weights of non-zero mean
+        spec,
+        sobol,
     )
-    factors = first_step_factors(initial_rates, learning_rate, depth, task.x_train.dtype)
-    keys = jax.random.split(key, runs)
-    rate = jnp.zeros(()) if schedule is not None else jnp.asarray(learning_rate, task.x_train.dtype)
-    batches = None if batches is None else jnp.asarray(batches)
-    found = map_runs(_runner(schedule, static), keys, task, rate, batches, factors)
-    found = jax.tree.map(np.asarray, found)
-    if found.space_time is not None:  # backward vectors are n dLoss/dh in the limit
-        scaled = {name: getattr(found.space_time, name) for name in BACKWARD_FIELDS}
+    dtype = task.x_train.dtype
+    memory = {"batches": batches, "spec": spec, "max_directions": max_directions}
+    return _Prepared(
+        task,
+        None if callable(learning_rate) else jnp.asarray(learning_rate, dtype),
+        None if batches is None else jnp.asarray(batches),
+        first_step_factors(initial_rates, learning_rate, depth, dtype),
+        design,
+        matrix_free.estimate_bytes(task, width=particles, depth=depth, steps=steps, **memory),
+        devices.memory_budget(memory_gb),
+    )
+
+
+def _runs(prepared: _Prepared, key: jax.Array, num_runs: int) -> Trajectory:
+    """Compute a given number of runs in one compiled program."""
+    task, rate, batches, factors, design, memory, budget_gb = prepared
+    particles, need = design.shape.widths[0], _bytes_of_runs(memory, num_runs)
+    advice = "take fewer particles, steps or samples, or a lower max_directions"
+    check_memory(need, budget_gb, f"{particles} particles", advice)
+    keys = jax.random.split(key, num_runs)
+    runs = jax.tree.map(np.asarray, map_runs(_runner(design), keys, task, rate, batches, factors))
+    if runs.space_time is not None:  # backward vectors are n dLoss/dh in the limit
+        scaled = {name: getattr(runs.space_time, name) for name in BACKWARD_FIELDS}
         scaled = {name: array * float(particles) ** 2 for name, array in scaled.items() if array is not None}
-        found = found._replace(space_time=found.space_time._replace(**scaled))
-    return found._replace(info=FeatureInfo(particles, runs, found.info.directions, found.info.left_out, need))
+        runs = runs._replace(space_time=runs.space_time._replace(**scaled))
+    return runs._replace(info=FeatureInfo(particles, num_runs, runs.info.directions, runs.info.left_out, need))
 
 
 def average(runs: Trajectory) -> Trajectory:
@@ -242,12 +278,24 @@ def estimate_bytes(
     steps: int,
     num_particles: int = DEFAULT_PARTICLES,
     num_runs: int = 1,
-    batches: Any = None,
+    batches: Batches = None,
     spec: TrajectorySpec | None = None,
     max_directions: int | None = None,
 ) -> int:
-    """Estimate the memory of `train` before it starts, from shapes alone: as many runs at once as the devices take."""
-    one = matrix_free.estimate_bytes(
+    """Estimate the memory of `train` before it starts, from shapes alone: as many runs at once as the devices take.
+
+    Args:
+      task, depth, steps, num_particles, num_runs, batches, spec, max_directions: as in `train`.
+
+    Returns:
+      Bytes that all runs take at once.
+
+    Example:
+      >>> import numpy as np
+      >>> estimate_bytes(Task(np.eye(4), np.ones((4, 1))), depth=2, steps=3, num_particles=256) < 1e6
+      True
+    """
+    one_run = matrix_free.estimate_bytes(
         task,
         width=num_particles,
         depth=depth,
@@ -256,15 +304,19 @@ def estimate_bytes(
         spec=spec,
         max_directions=max_directions,
     )
-    return one.working * devices.at_once(num_runs) + 2 * one.result * num_runs
+    return _bytes_of_runs(one_run, num_runs)
 
 
-def sobol(key: jax.Array, width: int, rows: int) -> Callable[[jax.Array, Any, int], jax.Array]:
+def _bytes_of_runs(one_run: Bytes, num_runs: int) -> int:
+    return one_run.working * devices.at_once(num_runs) + 2 * one_run.result * num_runs
+
+
+def sobol(key: jax.Array, width: int, rows: int) -> Callable[[jax.Array, ArrayLike, int], jax.Array]:
     """A space's Gaussians: row k is dimension k of one scrambled Sobol sequence, so that rows are balanced jointly."""
     directions = sobol_points.scrambled_directions(jax.random.fold_in(key, 0), rows, width)
     shifts = jax.random.bits(jax.random.fold_in(key, 1), (rows,), jnp.uint32)
 
-    def draw(tag: jax.Array, before: Any, count: int) -> jax.Array:
+    def draw(tag: jax.Array, before: ArrayLike, count: int) -> jax.Array:
         chosen = (jax.lax.dynamic_slice_in_dim(array, before, count) for array in (directions, shifts))
         return sobol_points.normal_rows(*chosen, num_points=width)
 
@@ -272,23 +324,28 @@ def sobol(key: jax.Array, width: int, rows: int) -> Callable[[jax.Array, Any, in
 
 
 @lru_cache(maxsize=32)
-def _runner(schedule: Any, static: tuple[tuple[str, Any], ...]) -> Callable[..., Trajectory]:
-    """The same function for the same settings, so that repeated calls find their compiled program."""
+def _runner(design: Design) -> Callable[..., Trajectory]:
+    """The same function for the same design, so that repeated calls find their compiled program."""
 
-    def run(key: jax.Array, task: Task, rate: jax.Array, batches: Any, factors: Any) -> Trajectory:
-        rate = rate if schedule is None else schedule
-        return matrix_free.train_unchecked(task, key, rate, batches, factors, **dict(static))
+    def run(
+        key: jax.Array,
+        task: Task,
+        rate: jax.Array | None,
+        batches: jax.Array | None,
+        factors: jax.Array | None,
+    ) -> Trajectory:
+        return matrix_free.run_design(task, key, rate, batches, factors, design=design)
 
     return run
 
 
-def _until(error: float, max_seconds: float, key: jax.Array, more: Callable[..., Trajectory]) -> Trajectory:
+def _until(error: float, max_seconds: float, key: jax.Array, prepared: _Prepared) -> Trajectory:
     """Add runs, first a pilot, until the standard error of every prediction is at most `error`."""
     started = time.perf_counter()
     parts, total, seconds = [], 0, math.inf
     while True:
         before = time.perf_counter()
-        parts.append(more(key=jax.random.fold_in(key, len(parts)), num_runs=PILOT_RUNS))
+        parts.append(_runs(prepared, jax.random.fold_in(key, len(parts)), PILOT_RUNS))
         seconds = min(seconds, (time.perf_counter() - before) / PILOT_RUNS)  # the first call compiles
         total += PILOT_RUNS
         merged = _merge(parts)
@@ -318,9 +375,3 @@ def _merge(parts: list[Trajectory]) -> Trajectory:
             bytes=max(info.bytes for info in infos),
         )
     )
-
-
-def _positive(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"Expected `{name}` to be a positive int, got {name}={value!r}.")
-    return value

@@ -28,25 +28,26 @@ def infinite(
     """Train at infinite width: `feature_limit` or `kernel_limit`, by the classification of the parametrization.
 
     Args:
-      task, parametrization: data and loss; exponents of width.
+      task: data and loss.
+      parametrization: exponents of width.
       depth: number of hidden layers L.
       activation: a name, an Activation or an elementwise function.
-      **options: all that `train` of the chosen limit takes: `learning_rate`, `steps`, `key`, `batches`, `momentum`,
-        `spec`, ... of both, `num_particles`, `num_runs`, `error`, `initial_rates`, ... of the feature-learning limit,
-        `num_draws` of the kernel limit.
+      **options: all that `train` of the chosen limit takes. Both take `learning_rate`, `steps`, `key`, `batches`,
+        `optimizer`, `centred` and `spec`; only the feature-learning limit takes `num_particles`, `num_runs`, `error`,
+        `initial_rates`, ...; only the kernel limit takes `num_draws`.
 
     Returns:
-      A Trajectory of NumPy arrays, with an Info of the limit.
+      A Trajectory of NumPy arrays; its `info` is the limit's FeatureInfo or KernelInfo.
 
     Raises:
       ValueError: for a parametrization that has neither limit, an option that the chosen limit does not take, and as
-        the limits do.
+        `train` of the chosen limit does.
 
     Example:
-      >>> import jax, numpy as np
+      >>> import numpy as np
       >>> from mupjax.parametrization import mup, ntp
       >>> task = Task(np.eye(4), np.ones((4, 1)))
-      >>> settings = {"depth": 2, "learning_rate": 0.5, "steps": 3, "key": jax.random.key(0)}
+      >>> settings = {"depth": 2, "learning_rate": 0.5, "steps": 3, "key": 0}
       >>> infinite(task, mup(), num_particles=256, **settings).info.num_particles
       256
       >>> float(infinite(task, ntp(), centred=True, activation="linear", **settings).info.weights[0])

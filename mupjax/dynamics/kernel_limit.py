@@ -15,25 +15,31 @@ CPU where that has none.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
 
-from mupjax import devices
+from mupjax import _checks, devices, optim
+from mupjax._checks import Key, check_counts
 from mupjax.activations import QUADRATURE_DEGREE, Activation
+from mupjax.dynamics._arguments import Batches
 from mupjax.dynamics._kernels import Kernels as Kernels
 from mupjax.dynamics._kernels import kernels as kernels
 from mupjax.dynamics._kernels import layer_weights as layer_weights
+from mupjax.dynamics._neural_tangents import load
+from mupjax.optim import LearningRate, Optimizer, SgdSettings
 from mupjax.parametrization import Parametrization
 from mupjax.task import Task, check_batches
 from mupjax.trajectory import Trajectory, TrajectorySpec
 
+Index = np.ndarray | slice  # of inputs
+Chi = Callable[[np.ndarray, Index], np.ndarray]  # outputs [B, ...] at the training inputs of an index to dLoss/df
+
 
 class KernelInfo(NamedTuple):
-    """What the kernel limit knows beyond losses, predictions and Grams.
+    """Results of the kernel limit beyond losses, predictions and Grams.
 
     Attributes:
       covariance: [R, P, P] covariance over initialisations of one output's predictions (at `spec.eval_inputs`), or None
@@ -43,8 +49,8 @@ class KernelInfo(NamedTuple):
       quadrature_error: see Kernels.
     """
 
-    covariance: Any
-    weights: Any
+    covariance: np.ndarray | None
+    weights: np.ndarray
     quadrature_error: float | None
 
 
@@ -54,14 +60,13 @@ def train(
     *,
     depth: int,
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
-    learning_rate: Any,
+    learning_rate: LearningRate,
     steps: int,
     centred: bool = False,
-    key: jax.Array | None = None,
+    key: Key | None = None,
     num_draws: int = 256,
-    batches: Int[Array, "steps B"] | Int[np.ndarray, "steps B"] | None = None,
-    momentum: float = 0.0,
-    nesterov: bool = False,
+    batches: Batches = None,
+    optimizer: Optimizer = optim.sgd,
     spec: TrajectorySpec | None = None,
 ) -> Trajectory:
     r"""Train the infinitely wide network of a parametrization with a kernel limit, and return its trajectory.
@@ -79,11 +84,10 @@ def train(
       learning_rate: the base rate eta: a number or an Optax schedule.
       steps: number of updates T.
       centred: train and report f - f_0.
-      key: random key of the draws of f_0, needed for cross_entropy that is not centred.
+      key: random key of the draws of f_0, an int or a JAX key; needed for cross_entropy that is not centred.
       num_draws: how many draws, at least 2.
       batches: [T, B] indices into the training set (`batch_order`), or None for the full batch.
-      momentum: of heavy-ball SGD as `optax.trace` has it, in [0, 1).
-      nesterov: whether the momentum is Nesterov's.
+      optimizer: `mupjax.sgd`, or a partial of it with `momentum`, `nesterov`.
       spec: what to record; by default losses and predictions at every step, Grams at the first and last.
 
     Returns:
@@ -91,8 +95,8 @@ def train(
       [R, P, P] covariances: record few steps where P is large. A rate above the edge of stability gives inf and NaN.
 
     Raises:
-      ValueError: for a parametrization without a kernel limit, sizes or rates out of range, batches of a wrong shape, a
-        missing key.
+      ValueError: for a parametrization without a kernel limit, sizes or rates out of range, batches of a wrong shape,
+        another optimizer than SGD, weight decay, a missing key.
       ImportError: where neural-tangents cannot be loaded.
 
     Example:
@@ -104,12 +108,19 @@ def train(
       array([0.5    , 0.125  , 0.03125])
     """
     spec = TrajectorySpec() if spec is None else spec
-    rates, batches = _check(task, learning_rate, steps, batches, momentum)
+    sgd = optim.sgd_settings(optimizer)
+    if sgd.weight_decay:
+        raise ValueError(
+            f"Expected `optimizer` without weight_decay in the kernel limit, got weight_decay={sgd.weight_decay!r}: it "
+            "shrinks the initial weights, and the tangent kernel with them."
+        )
+    rates, batches = _check(task, learning_rate, steps, batches)
     if spec.space_time:
         raise ValueError("Expected `space_time` to be empty: dynamics.matrix_free and feature_limit record it.")
     draws = task.loss == "cross_entropy" and not centred
     if draws and key is None:
         raise ValueError("Expected `key` for draws of f_0, got key=None. Or train with centred=True.")
+    random_key = None if key is None else _checks.key(key)
     if draws and num_draws < 2:
         raise ValueError(f"Expected `num_draws` to be at least 2, got num_draws={num_draws!r}.")
     recorded, gram_steps = set(spec.resolve_steps(steps)), spec.resolve_gram_steps(steps)
@@ -121,13 +132,14 @@ def train(
     if task.loss == "mse":
         f_0, chi, record = _mse(task, spread)
     else:
-        f_0, chi, record = _cross_entropy(task, _draw(key, num_draws, task.out_dim, spread) if draws else None)
+        drawn = _draw(random_key, num_draws, task.out_dim, spread) if draws and random_key is not None else None
+        f_0, chi, record = _cross_entropy(task, drawn)
     onto_train = limit.ntk[:, : task.num_train]
     chosen = slice(None) if eval_inputs is None else np.array(eval_inputs, int)
     with np.errstate(all="ignore"):  # a rate above the edge of stability overflows
         rows = [
             record(np.int32(step), f_0 - _apply(onto_train, alpha), chosen)
-            for step, alpha in _dual_sgd(onto_train, f_0, chi, rates, batches, momentum, nesterov)
+            for step, alpha in _dual_sgd(onto_train, f_0, chi, rates, batches, sgd)
             if step in recorded
         ]
     run = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
@@ -170,11 +182,10 @@ def _apply(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
 def _dual_sgd(
     onto_train: np.ndarray,
     f_0: np.ndarray,
-    chi: Callable[[np.ndarray, Any], np.ndarray],
+    chi: Chi,
     rates: np.ndarray,
     batches: np.ndarray | None,
-    momentum: float,
-    nesterov: bool,
+    sgd: SgdSettings,
 ) -> Iterator[tuple[int, np.ndarray]]:
     r"""Yield (t, alpha_t) for t = 0..T, where :math:`f_t = f_0 - \Theta_{\cdot, train} \alpha_t`.
 
@@ -187,24 +198,23 @@ def _dual_sgd(
       chi: from outputs [B, ...] at the training inputs of an index to dLoss/df of each sample, same shape.
       rates: [T] learning rates.
       batches: [T, B] or None.
-      momentum: in [0, 1).
-      nesterov: whether it is Nesterov's.
+      sgd: momentum in [0, 1), and whether it is Nesterov's.
     """
     num = onto_train.shape[1]
-    alpha = np.zeros((num, *f_0.shape[1:]))
+    alpha, positions = np.zeros((num, *f_0.shape[1:])), np.arange(num)
     trace = np.zeros_like(alpha)
     for step, rate in enumerate(rates):
         yield step, alpha
-        index: Any = slice(num) if batches is None else batches[step]
+        index: Index = slice(num) if batches is None else batches[step]
         chi_t = chi(f_0[index] - _apply(onto_train[index], alpha), index)
         gradient = np.zeros_like(alpha)
-        np.add.at(gradient, index, chi_t / len(chi_t))
-        trace = gradient + momentum * trace
-        alpha = alpha + rate * (gradient + momentum * trace if nesterov else trace)
+        np.add.at(gradient, positions[index], chi_t / len(chi_t))
+        trace = gradient + sgd.momentum * trace
+        alpha = alpha + rate * (gradient + sgd.momentum * trace if sgd.nesterov else trace)
     yield len(rates), alpha
 
 
-def _mse(task: Task, spread: np.ndarray) -> tuple[np.ndarray, Callable[..., Any], Callable[..., Trajectory]]:
+def _mse(task: Task, spread: np.ndarray) -> tuple[np.ndarray, Chi, Callable[..., Trajectory]]:
     """The mean of f and, as further columns S with covariance S S^T, its spread: linear maps move both alike."""
     num, outputs = task.num_train, task.out_dim
     targets = [np.asarray(y, np.float64) for y in (task.y_train, task.y_test) if y is not None]
@@ -212,7 +222,7 @@ def _mse(task: Task, spread: np.ndarray) -> tuple[np.ndarray, Callable[..., Any]
     y[:, :outputs] = np.concatenate(targets)
     f_0 = np.concatenate([np.zeros((task.num_inputs, outputs)), spread], axis=1)
 
-    def record(step: np.int32, f: np.ndarray, chosen: Any) -> Trajectory:
+    def record(step: np.int32, f: np.ndarray, chosen: Index) -> Trajectory:
         squares = (f - y) ** 2
         losses = 0.5 * np.sum(squares[:, :outputs], axis=1) + 0.5 * outputs * np.sum(squares[:, outputs:], axis=1)
         spread_t = f[chosen, outputs:]
@@ -227,9 +237,7 @@ def _mse(task: Task, spread: np.ndarray) -> tuple[np.ndarray, Callable[..., Any]
     return f_0, lambda f, index: f - y[index], record
 
 
-def _cross_entropy(
-    task: Task, draws: np.ndarray | None
-) -> tuple[np.ndarray, Callable[..., Any], Callable[..., Trajectory]]:
+def _cross_entropy(task: Task, draws: np.ndarray | None) -> tuple[np.ndarray, Chi, Callable[..., Trajectory]]:
     """Draws of f_0, [P, C, draws], trained side by side; None is the single start at zero."""
     num = task.num_train
     labels = np.concatenate([np.asarray(y) for y in (task.y_train, task.y_test) if y is not None])
@@ -241,7 +249,7 @@ def _cross_entropy(
         total = np.sum(np.exp(shifted), axis=1, keepdims=True)
         return np.exp(shifted) / total, shifted - np.log(total)
 
-    def record(step: np.int32, f: np.ndarray, chosen: Any) -> Trajectory:
+    def record(step: np.int32, f: np.ndarray, chosen: Index) -> Trajectory:
         losses = -np.sum(onehot * softmax(f)[1], axis=1)
         every = (np.mean(losses[:num], 0), np.mean(losses[num:], 0) if task.num_test else None, f[chosen])
         mean = Trajectory(step, *(None if values is None else np.mean(values, axis=-1) for values in every))
@@ -262,20 +270,17 @@ def _square_root(covariance: np.ndarray) -> np.ndarray:
     return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
 
 
-def _draw(key: Any, num_draws: int, outputs: int, spread: np.ndarray) -> np.ndarray:
+def _draw(key: jax.Array, num_draws: int, outputs: int, spread: np.ndarray) -> np.ndarray:
     with jax.enable_x64(True):
         gaussians = np.asarray(jax.random.normal(key, (num_draws, outputs, len(spread)), jnp.float64))
     return np.einsum("pq,scq->pcs", spread, gaussians, optimize=True)
 
 
 def _check(
-    task: Task, learning_rate: Any, steps: int, batches: Any, momentum: float
+    task: Task, learning_rate: LearningRate, steps: int, batches: Batches
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Learning rates [T] and batches [T, B]; ValueError where they or other arguments are out of range."""
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"Expected `steps` to be a positive int, got steps={steps!r}.")
-    if not 0 <= momentum < 1:
-        raise ValueError(f"Expected `momentum` to be in [0, 1), got momentum={momentum!r}.")
+    """Return learning rates [T] and batches [T, B]. ValueError for a number of steps, rates or batches out of range."""
+    check_counts(steps=steps)
     with jax.enable_x64(True):
         each = jnp.arange(steps, dtype=jnp.int32)
         rates = np.asarray(jax.vmap(learning_rate)(each) if callable(learning_rate) else learning_rate, np.float64)
@@ -290,3 +295,12 @@ def _check(
         return rates, None
     check_batches(batches, steps, task.num_train)
     return rates, np.asarray(batches)
+
+
+def missing() -> str | None:
+    """Say why the kernel limit cannot be computed here, None where it can."""
+    try:
+        load()
+    except ImportError as why:
+        return str(why)
+    return None

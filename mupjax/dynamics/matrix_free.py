@@ -13,22 +13,23 @@ does; both have the same law.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
-from mupjax import activations
+from mupjax import _checks, activations, optim
+from mupjax._checks import Key, check_counts
 from mupjax.activations import Activation
 from mupjax.dynamics._arguments import (
+    Batches,
+    FirstRates,
     check_first_rate,
     check_memory,
     check_training,
     first_step_factors,
-    refuse_optimizer,
     warn_of_regime,
 )
 from mupjax.dynamics.dense import Bytes
@@ -39,6 +40,7 @@ from mupjax.dynamics.implicit.program import Info as Info
 from mupjax.dynamics.implicit.rows import capacity
 from mupjax.dynamics.implicit.scalings import Scalings, scalings_of
 from mupjax.network import hidden_widths
+from mupjax.optim import LearningRate, Optimizer
 from mupjax.parametrization import Parametrization
 from mupjax.task import Task
 from mupjax.trajectory import Trajectory, TrajectorySpec
@@ -51,19 +53,16 @@ def train(
     width: int | tuple[int, ...],
     depth: int,
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
-    learning_rate: Any,
+    learning_rate: LearningRate,
     steps: int,
-    key: jax.Array,
-    batches: Any = None,
-    momentum: float = 0.0,
-    nesterov: bool = False,
-    weight_decay: float = 0.0,
-    initial_rates: Any = None,
+    key: Key,
+    batches: Batches = None,
+    optimizer: Optimizer = optim.sgd,
+    initial_rates: FirstRates = None,
     centred: bool = False,
     spec: TrajectorySpec | None = None,
     max_directions: int | None = None,
     memory_gb: float | None = None,
-    optimizer: Any = None,
 ) -> Trajectory:
     r"""Train a width-n network by SGD, exactly in law, without any n x n matrix.
 
@@ -72,33 +71,47 @@ def train(
     at each recorded step and jointly with step 0, not between two later steps.
 
     Args:
-      task, parametrization, width, depth, activation, learning_rate, steps, key, batches, momentum, nesterov,
-        weight_decay, initial_rates, centred: as in `dense.train`; any parametrization, layers of unequal width too.
+      task: data and loss.
+      parametrization: exponents of width; any but those with residual branches or input weights of non-zero mean.
+      width: units of every hidden layer, or one width a layer.
+      depth: number of hidden layers L.
+      activation: a name, an Activation or an elementwise function.
+      learning_rate: the base rate eta: a number, an Optax schedule, or a tracer.
+      steps: number of updates T.
+      key: random key of the initial weights, an int or a JAX key.
+      batches: [T, B] indices into the training set (`batch_order`), or None for the full batch.
+      optimizer: `mupjax.sgd`, or a partial of it with `momentum`, `nesterov`, `weight_decay`.
+      initial_rates: [L + 1] base rates of the kernels in the first step, in place of the learning rate
+        (`mupjax.calibrate_initial_rates`).
+      centred: train and report f - f_0, which starts at zero.
       spec: what to record; `space_time` needs full batches and Gram inputs from the training set.
-      max_directions: how many directions each hidden matrix may be asked from each side; by default as many as the
-        samples seen, at most the width. Directions beyond are left out, and `info.left_out` says how large they were.
-      memory_gb: what the run may take, by default the device's memory (`devices`); refused before it starts where
-        it needs more.
-      optimizer: refused: Adam acts on entries, and a matrix that is never formed has none.
+      max_directions: maximum number of query directions kept per hidden matrix and side; by default as many as samples
+        are seen, at most the width. Directions beyond are left out, and `info.left_out` reports their size.
+      memory_gb: GB that the run may take, by default the device's memory (`devices`); a run that needs more is refused
+        before it starts.
 
     Returns:
       A Trajectory with an Info. A run that diverges holds NaN or inf; nothing is raised.
 
     Raises:
-      ValueError: for sizes out of range, batches of a wrong shape, a run that does not fit `memory_gb`.
+      ValueError: for sizes out of range, batches of a wrong shape, another optimizer than SGD, a parametrization made
+        for another depth, a run that does not fit `memory_gb`.
+
+    Warns:
+      UserWarning: where theory says that the parametrization cannot learn at large width, once for each.
 
     Example:
-      >>> import jax, numpy as np
+      >>> import numpy as np
       >>> from mupjax.parametrization import mup
       >>> task = Task(np.eye(4), np.ones((4, 1)))
-      >>> run = train(task, mup(), width=100_000, depth=2, learning_rate=0.5, steps=3, key=jax.random.key(0))
+      >>> run = train(task, mup(), width=100_000, depth=2, learning_rate=0.5, steps=3, key=0)
       >>> run.train_loss.shape, run.info.directions.tolist()
       ((4,), [[16], [12]])
     """
     spec = TrajectorySpec() if spec is None else spec
     widths = hidden_widths(width, depth, parametrization)
-    refuse_optimizer(optimizer)
-    check_training(task, learning_rate, steps, batches, momentum, weight_decay)
+    sgd = optim.sgd_settings(optimizer)
+    check_training(task, learning_rate, steps, batches)
     check_space_time(spec, task, batches)
     warn_of_regime(parametrization, depth, activation)
     check_first_rate(parametrization, learning_rate)
@@ -108,67 +121,47 @@ def train(
     )
     advice = "take fewer steps, samples or units, or a lower max_directions"
     check_memory(bytes_.working + bytes_.result, memory_gb, f"{room} directions at width {max(widths)}", advice)
-    return train_unchecked(
-        task,
-        key,
-        learning_rate,
-        batches,
-        first_step_factors(initial_rates, learning_rate, depth, task.x_train.dtype),
-        activation=activations.get(activation),
-        scalings=scalings_of(parametrization, task, widths),
-        widths=widths,
-        room=room,
-        steps=steps,
-        momentum=momentum,
-        nesterov=nesterov,
-        weight_decay=weight_decay,
-        centred=centred,
-        spec=spec,
-        source=gaussians,
+    phi, scalings = activations.get(activation), scalings_of(parametrization, task, widths)
+    design = Design(
+        shape_of(task, widths, phi, scalings, room),
+        steps,
+        learning_rate if callable(learning_rate) else None,
+        sgd,
+        centred,
+        spec,
+        gaussians,
     )
+    rate = None if callable(learning_rate) else jnp.asarray(learning_rate, task.x_train.dtype)
+    batches = None if batches is None else jnp.asarray(batches)
+    factors = first_step_factors(initial_rates, learning_rate, depth, task.x_train.dtype)
+    return run_design(task, _checks.key(key), rate, batches, factors, design=design)
 
 
-def train_unchecked(
-    task: Task,
-    key: jax.Array,
-    learning_rate: Any,
-    batches: Any,
-    factors: Any,
-    *,
-    widths: tuple[int, ...],
-    activation: Activation,
-    scalings: Scalings,
-    room: int,
-    **static: Any,
-) -> Trajectory:
-    """Run the program in one jitted call; arguments as in `_program.Design` and `_unformed.Shape`."""
+run_design = jax.jit(program.run, static_argnames="design")
+
+
+def shape_of(task: Task, widths: tuple[int, ...], activation: Activation, scalings: Scalings, room: int) -> Shape:
+    """Return the shape of a network whose hidden matrices are never formed."""
     rank = min(task.num_inputs, task.input_dim)
-    schedule = learning_rate if callable(learning_rate) else None
-    shape = Shape(widths, rank, task.out_dim, activation, scalings.kernels, scalings.biases, room)
-    design = Design(shape, schedule=schedule, **static)
-    rate = None if schedule is not None else jnp.asarray(learning_rate, task.x_train.dtype)
-    return _jitted(task, key, rate, None if batches is None else jnp.asarray(batches), factors, design=design)
+    return Shape(widths, rank, task.out_dim, activation, scalings.kernels, scalings.biases, room)
 
 
-_jitted = partial(jax.jit, static_argnames="design")(program.run)
-
-
-def gaussians(key: jax.Array, width: int, rows: int) -> Callable[[jax.Array, Any, int], jax.Array]:
+def gaussians(key: jax.Array, width: int, rows: int) -> Callable[[jax.Array, ArrayLike, int], jax.Array]:
     """Independent standard Gaussians: the exact law."""
     return lambda tag, before, rows: jax.random.normal(jax.random.fold_in(key, tag), (rows, width))
 
 
-def room_for(task: Task, widths: tuple[int, ...], steps: int, batches: Any, max_directions: int | None) -> int:
-    """Return how many directions a matrix may be asked from each side."""
-    if max_directions is not None and not (isinstance(max_directions, int) and max_directions >= 1):
-        raise ValueError(f"Expected `max_directions` to be a positive int, got max_directions={max_directions!r}.")
+def room_for(task: Task, widths: tuple[int, ...], steps: int, batches: Batches, max_directions: int | None) -> int:
+    """Return the maximum number of query directions per hidden matrix and side."""
+    if max_directions is not None:
+        check_counts(max_directions=max_directions)
     per_step = task.num_train if batches is None else np.shape(batches)[1]
     asked = task.num_inputs + steps * per_step
     return min(asked, max(widths), asked if max_directions is None else max_directions)
 
 
-def check_space_time(spec: TrajectorySpec, task: Task, batches: Any) -> None:
-    """Raise ValueError where joint laws between steps are asked of inputs that are not in every batch."""
+def check_space_time(spec: TrajectorySpec, task: Task, batches: Batches) -> None:
+    """Raise ValueError where `space_time` is to be recorded for inputs that are not in every batch."""
     if spec.space_time and (batches is not None or max(spec.resolve_gram_inputs(task)) >= task.num_train):
         raise ValueError(
             "Expected full batches and `gram_inputs` from the training set where `space_time` is recorded, got "
@@ -182,7 +175,7 @@ def estimate_bytes(
     width: int | tuple[int, ...],
     depth: int,
     steps: int,
-    batches: Any = None,
+    batches: Batches = None,
     spec: TrajectorySpec | None = None,
     max_directions: int | None = None,
 ) -> Bytes:

@@ -178,6 +178,7 @@ def train(
     mlp = model(task, one, family)
     boxed = mlp.init(key, task.x_train[:1])
     scaling, features = scaling_tree(boxed), partial(features_of, mlp)
+    observers = observe(features, scaling) if observe else ()
     with devices.training_precision():
         return dense.loop(
             task,
@@ -185,11 +186,8 @@ def train(
             features,
             family.optimizer(scaling, rate),
             batches,
-            steps=family.steps,
-            centred=family.centred,
-            spec=family.spec,
-            widths=tuple(one.widths) if family.padded else None,
-            observers=observe(features, scaling) if observe else (),
+            dense.Recipe(family.steps, family.spec, family.centred, observers=observers),
+            tuple(one.widths) if family.padded else None,
         )
 
 

@@ -4,8 +4,16 @@ from mupjax.optim.check import check_optimizer as check_optimizer
 from mupjax.optim.cosines import UpdateCosines as UpdateCosines
 from mupjax.optim.cosines import cosines as cosines
 from mupjax.optim.cosines import track_cosines as track_cosines
+from mupjax.optim.keywords import SgdSettings as SgdSettings
+from mupjax.optim.keywords import canonical as canonical
+from mupjax.optim.keywords import is_sgd as is_sgd
+from mupjax.optim.keywords import own_name as own_name
+from mupjax.optim.keywords import sgd_settings as sgd_settings
 from mupjax.optim.normalized import normalize_updates as normalize_updates
+from mupjax.optim.optimizers import OPTIMIZERS as OPTIMIZERS
+from mupjax.optim.optimizers import LearningRate as LearningRate
 from mupjax.optim.optimizers import Optimizer as Optimizer
+from mupjax.optim.optimizers import ScalingTree as ScalingTree
 from mupjax.optim.optimizers import adam as adam
 from mupjax.optim.optimizers import adamw as adamw
 from mupjax.optim.optimizers import sgd as sgd

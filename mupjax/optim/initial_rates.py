@@ -17,9 +17,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
-from mupjax import activations, devices, optim
+from mupjax import _checks, activations, devices, optim
+from mupjax._checks import Key
 from mupjax.activations import Activation
 from mupjax.network import MLP, hidden_widths, scaling_tree
+from mupjax.optim import LearningRate
 from mupjax.parametrization import Parametrization
 from mupjax.task import Task, check_batches, loss_per_sample
 
@@ -50,8 +52,8 @@ def calibrate_initial_rates(
     width: int | tuple[int, ...],
     depth: int,
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "relu",
-    learning_rate: Any,
-    key: jax.Array,
+    learning_rate: LearningRate,
+    key: Key,
     batches: Any = None,
 ) -> InitialRates:
     r"""Measure which base rates of the first step move hidden preactivations by 1 and outputs by 0.1 on average.
@@ -92,7 +94,7 @@ def calibrate_initial_rates(
         batches = jnp.asarray(batches)[:2]
     model = MLP(widths, depth, task.out_dim, parametrization, activations.get(activation))
     rate = learning_rate(0) if callable(learning_rate) else learning_rate
-    return _calibrate(task, key, jnp.asarray(rate, task.x_train.dtype), batches, model)
+    return _calibrate(task, _checks.key(key), jnp.asarray(rate, task.x_train.dtype), batches, model)
 
 
 @partial(jax.jit, static_argnames="model")

@@ -1,30 +1,41 @@
 """SGD and Adam with the per-layer learning rates of a parametrization.
 
 An `optimizer` is a callable `(scaling, learning_rate) -> optax.GradientTransformation`, since every width has its own
-scaling tree; `sgd`, `adam` and `adamw` have this form.
+scaling tree; `sgd`, `adam` and `adamw` have this form. `functools.partial` sets their keywords.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Protocol, runtime_checkable
 
+import jax
 import optax
+from jaxtyping import PyTree
 
 from mupjax.optim.normalized import normalize_where_asked
 from mupjax.optim.transforms import by_path, drop_initial_weights, scale_by_parametrization, scale_each
+from mupjax.parametrization import ParamScaling
 
-Optimizer = Callable[[Any, Any], optax.GradientTransformation]
+ScalingTree = PyTree[ParamScaling]  # as `mupjax.scaling_tree` returns it
+Number = float | jax.Array
+LearningRate = Number | optax.Schedule  # a number, or a function of the step
+
+
+@runtime_checkable
+class Optimizer(Protocol):
+    """What `optimizer=` takes: a function of a scaling tree and a base learning rate that returns a transform."""
+
+    def __call__(self, scaling: ScalingTree, learning_rate: LearningRate, /) -> optax.GradientTransformation: ...
 
 
 def sgd(
-    scaling: Any,
-    learning_rate: Any,
+    scaling: ScalingTree,
+    learning_rate: LearningRate,
     *,
-    momentum: Any = 0.0,
+    momentum: Number = 0.0,
     nesterov: bool = False,
-    weight_decay: Any = 0.0,
-    steps_taken: Any = 0,
+    weight_decay: Number = 0.0,
+    steps_taken: Number = 0,
 ) -> optax.GradientTransformation:
     r"""SGD with the parametrization's rates: :math:`w \leftarrow w - \eta (r_w u + \lambda w)`.
 
@@ -40,7 +51,17 @@ def sgd(
       nesterov: whether the momentum is Nesterov's.
       weight_decay: lambda >= 0.
       steps_taken: as in `scale_by_parametrization`.
+
+    Raises:
+      ValueError: for a momentum or a decay out of range; arrays are not looked at.
+
+    Example:
+      >>> from functools import partial
+      >>> from mupjax.parametrization import mup
+      >>> with_momentum = partial(sgd, momentum=0.9)  # as `optimizer=` takes it
+      >>> transform = with_momentum({"w": mup().scales("input", 3, 8)}, 0.1)
     """
+    check_range(momentum=momentum, weight_decay=weight_decay)
     chain = optax.chain(
         optax.identity() if _is_zero(momentum) else optax.trace(decay=momentum, nesterov=nesterov),
         normalize_where_asked(scaling),
@@ -52,13 +73,13 @@ def sgd(
 
 
 def adamw(
-    scaling: Any,
-    learning_rate: Any,
+    scaling: ScalingTree,
+    learning_rate: LearningRate,
     *,
-    b1: Any = 0.9,
-    b2: Any = 0.999,
-    eps: Any = 1e-8,
-    weight_decay: Any = 1e-4,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-8,
+    weight_decay: Number = 1e-4,
     nesterov: bool = False,
 ) -> optax.GradientTransformation:
     r"""AdamW with the parametrization's rates, decoupled decay and an epsilon that scales with the gradient.
@@ -71,6 +92,10 @@ def adamw(
       learning_rate: a number or an Optax schedule.
       b1, b2, eps, nesterov: as in `optax.adam`.
       weight_decay: lambda of :math:`w \leftarrow w - \eta (r_w u + \lambda w)`.
+
+    Example:
+      >>> from mupjax.parametrization import mup
+      >>> transform = adamw({"w": mup().scales("input", 3, 8)}, 0.01, weight_decay=0.1)
     """
     smaller = {name: 1 / leaf.adam_epsilon_mult for name, leaf in by_path(scaling).items()}
     return optax.chain(
@@ -83,17 +108,33 @@ def adamw(
 
 
 def adam(
-    scaling: Any,
-    learning_rate: Any,
+    scaling: ScalingTree,
+    learning_rate: LearningRate,
     *,
-    b1: Any = 0.9,
-    b2: Any = 0.999,
-    eps: Any = 1e-8,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-8,
     nesterov: bool = False,
 ) -> optax.GradientTransformation:
-    """Adam with the parametrization's rates and an epsilon that scales with the gradient; see `adamw`."""
+    """Adam with the parametrization's rates and an epsilon that scales with the gradient; arguments as in `adamw`.
+
+    Example:
+      >>> from mupjax.parametrization import mup
+      >>> transform = adam({"w": mup().scales("input", 3, 8)}, 0.01)
+    """
     return adamw(scaling, learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=0.0, nesterov=nesterov)
 
 
-def _is_zero(number: Any) -> bool:
+def check_range(*, momentum: Number, weight_decay: Number) -> None:
+    """Raise ValueError for numbers out of range; arrays, which may be tracers, are not looked at."""
+    if isinstance(momentum, int | float) and not 0 <= momentum < 1:
+        raise ValueError(f"Expected `momentum` to be in [0, 1), got momentum={momentum!r}.")
+    if isinstance(weight_decay, int | float) and not weight_decay >= 0:
+        raise ValueError(f"Expected `weight_decay` to be >= 0, got weight_decay={weight_decay!r}.")
+
+
+def _is_zero(number: Number) -> bool:
     return isinstance(number, int | float) and number == 0  # an array may be a tracer: it is never looked at
+
+
+OPTIMIZERS: dict[str, Optimizer] = {"sgd": sgd, "adam": adam, "adamw": adamw}  # by the names that studies take

@@ -24,7 +24,7 @@ def ip(**common: Any) -> Parametrization:
     With four or more weight layers it is stuck at f = 0 for any fixed number of steps as n grows (Hajjar, Chizat &
     Giraud 2021, arXiv:2110.15596, Thm 2); a finite network escapes after a number of steps that grows with n. Adam's
     rates are muP's; what is small at initialisation stays small in Adam's first step (three hidden layers: h^3 and f
-    move by n^-1/2, a figure of tests/test_optim.py).
+    move by n^-1/2, a figure of tests/optim/test_transforms.py).
     """
     return made("ip", b=B, c=C, adam_c=ADAM_C, spectral=True, **common)
 

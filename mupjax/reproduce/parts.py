@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mupjax import datasets
 from mupjax.results import arguments_json, store
+from mupjax.results.layout import words
 from mupjax.studies.catapults import catapult_study
 from mupjax.studies.comparison import compare
 from mupjax.studies.covariance import covariance_study
 from mupjax.studies.training import training_study
 from mupjax.task import Task
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 MAIN = "main"  # the part whose results lie in the study's own folder
 WIDE = "wide"  # the same for few steps, at widths that main cannot reach
@@ -62,14 +67,14 @@ def run_part(
     out: str | os.PathLike[str] | None = None,
     memory_gb: float | None = None,
     progress: bool = False,
-) -> Any:
+) -> xr.Dataset:
     """Return a part's Dataset, computed now or read where `out` holds it already.
 
     Args:
       part: what to compare.
       dataset: 'digits', 'cifar10', ...
       data_dir: where files are.
-      out: the study's folder; None keeps nothing.
+      out: the study's folder, in which every finished cell is kept; None keeps nothing.
       memory_gb, progress: as in `compare`.
 
     Returns:
@@ -84,16 +89,15 @@ def run_part(
     if progress:
         print(f"{part.name}: {part.title}")
     task = task_of(part, dataset, data_dir)
-    start = time.perf_counter()
-    data = KINDS[part.kind](task, **part.settings, memory_gb=memory_gb, progress=progress)
-    if part.kind == "compare":
-        data = data.assign(targets=_targets(task))
-        if task.x_test is not None:
-            data = data.assign(test_error=_test_error(data, task))
-    data.attrs |= {"arguments": _arguments(part, dataset), "seconds": round(time.perf_counter() - start)}
-    if out is not None:
-        store.write(data, folder_of(part.name, out))
-    return data
+    return KINDS[part.kind](
+        task,
+        **part.settings,
+        memory_gb=memory_gb,
+        progress=progress,
+        out=None if out is None else folder_of(part.name, out),
+        about=_about(part, dataset),
+        derive=partial(_with_targets, task=task) if part.kind == "compare" else None,
+    )
 
 
 def run_parts(
@@ -105,7 +109,7 @@ def run_parts(
     out: str | os.PathLike[str] | None = None,
     memory_gb: float | None = None,
     progress: bool = False,
-) -> dict[str, Any]:
+) -> dict[str, xr.Dataset]:
     """Return {part: Dataset} of the named parts, all by default, and of others that `out` holds already.
 
     Arguments and errors as in `run_part`; ValueError also for an unknown name.
@@ -123,10 +127,19 @@ def run_parts(
     return found
 
 
-def finished(part: Part, dataset: str, out: str | os.PathLike[str]) -> Any:
-    """Return a part's Dataset where `out` holds it, else None. ValueError where it holds one of other arguments."""
-    place = store.check_directory(folder_of(part.name, out), _arguments(part, dataset))
-    return store.read(place) if place else None
+def finished(part: Part, dataset: str, out: str | os.PathLike[str]) -> xr.Dataset | None:
+    """Return a part's Dataset where `out` holds it whole, else None; no data are read for it.
+
+    Raises:
+      ValueError: where `out` holds a part of other arguments.
+    """
+    place = folder_of(part.name, out)
+    if not (place / store.STORE).is_dir():
+        return None
+    stored = json.loads(store.attributes(place / store.STORE).get("arguments", "{}"))
+    wanted = stored | json.loads(arguments_json({**_about(part, dataset), **part.settings}))
+    path = store.check_directory(place, arguments_json(wanted))
+    return store.read(path) if path and store.attributes(path)["complete"] else None
 
 
 def papers_or_digits(names: Sequence[str], data_dir: str | os.PathLike[str] | None) -> tuple[str, str]:
@@ -141,9 +154,8 @@ def papers_or_digits(names: Sequence[str], data_dir: str | os.PathLike[str] | No
     return names[0], f"The files of {' and '.join(names)} are in {data_dir}."
 
 
-def _arguments(part: Part, dataset: str) -> str:
-    about = {"part": part.name, "dataset": part.dataset or dataset, "change": part.change, **part.data, **part.settings}
-    return arguments_json(about)
+def _about(part: Part, dataset: str) -> dict[str, Any]:
+    return {"part": part.name, "dataset": part.dataset or dataset, "change": part.change, **part.data}
 
 
 def folder_of(name: str, out: str | os.PathLike[str]) -> Path:
@@ -191,13 +203,15 @@ def noise(num_train: int, dim: int, out_dim: int = 1, seed: int = 0) -> Task:
 MADE: dict[str, Callable[..., Task]] = {"line": line, "noise": noise}
 
 
-def _targets(task: Task) -> Any:
+def _with_targets(data: xr.Dataset, task: Task) -> xr.Dataset:
+    """Return a comparison with the targets of its training inputs, and with test errors where there is a test set."""
     y = np.asarray(task.y_train)
     one_hot = y if y.ndim > 1 else np.eye(task.out_dim)[y]
-    return ("train_input", "output"), one_hot, {"units": "1", "long_name": "targets of the training inputs"}
+    data = data.assign(targets=(("train_input", "output"), one_hot, words("targets of the training inputs")))
+    return data if task.x_test is None else data.assign(test_error=_test_error(data, task))
 
 
-def _test_error(data: Any, task: Task) -> Any:
+def _test_error(data: xr.Dataset, task: Task) -> tuple[tuple[str, ...], np.ndarray, dict[str, str]]:
     """The share of test inputs put into a wrong class at the last step: by the sign of one output, else the largest."""
     f = data["predictions"].isel(step=-1, input=slice(task.num_train, None))
     f = f.transpose("parametrization", "width", "seed", "input", "output").values
@@ -207,5 +221,4 @@ def _test_error(data: Any, task: Task) -> Any:
     else:
         wrong = f.argmax(-1) != (y if y.ndim == 1 else y.argmax(-1))
     error = np.where(np.isfinite(f).all((-2, -1)), wrong.mean(-1), np.nan)
-    attrs = {"units": "1", "long_name": "test error: share of inputs in a wrong class"}
-    return ("parametrization", "width", "seed"), error, attrs
+    return ("parametrization", "width", "seed"), error, words("test error: share of inputs in a wrong class")

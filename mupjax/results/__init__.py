@@ -1,10 +1,16 @@
 """Results as labelled Datasets: their variables, and the stores that keep them."""
 
-from mupjax.results.build import arguments_json as arguments_json
-from mupjax.results.build import dataset as dataset
+from mupjax.results.build import coordinates as coordinates
+from mupjax.results.build import layout_of as layout_of
 from mupjax.results.build import long_name as long_name
 from mupjax.results.build import measure as measure
 from mupjax.results.build import measure_limit as measure_limit
 from mupjax.results.build import trailing_dims as trailing_dims
-from mupjax.results.build import versions as versions
+from mupjax.results.build import variables as variables
 from mupjax.results.build import width_label as width_label
+from mupjax.results.identity import arguments_json as arguments_json
+from mupjax.results.identity import attributes as attributes
+from mupjax.results.identity import digest_of as digest_of
+from mupjax.results.identity import versions as versions
+from mupjax.results.layout import Layout as Layout
+from mupjax.results.layout import Variable as Variable

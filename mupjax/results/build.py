@@ -1,22 +1,24 @@
-"""Trajectories as an xarray.Dataset: one place for names, units, coordinates, arguments and versions."""
+"""Trajectories as an xarray.Dataset: one place for names, units and coordinates."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 import math
-import platform
 from collections.abc import Mapping, Sequence
-from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 
-from mupjax import devices, metrics
+from mupjax import metrics
+from mupjax.results.layout import Layout, Variable, words
 from mupjax.statistics.jackknife import jackknife
+from mupjax.task import Task
 from mupjax.trajectory import Trajectory, TrajectorySpec
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Width = int | tuple[int, ...] | float
 
 _VARIABLES = {
     "train_loss": "training loss",
@@ -79,113 +81,74 @@ def measure_limit(runs: Trajectory) -> tuple[dict[str, np.ndarray], dict[str, np
     return biased, {name: array[0] for name, array in stderr.items()}
 
 
-def width_label(width: int | tuple[int, ...] | float) -> str:
+def width_label(width: Width) -> str:
     """Return how tables and plots write a width."""
     if isinstance(width, tuple):
         return "x".join(map(str, width))
     return "infinite" if math.isinf(width) else str(int(width))
 
 
-def dataset(
-    cells: Mapping[tuple[int, int], Mapping[str, np.ndarray]],
-    widths: Sequence[int | tuple[int, ...]],
+def variables(task: Task, spec: TrajectorySpec, run_dims: tuple[str, ...]) -> dict[str, Variable]:
+    """Return the variables that `measure` makes of a Trajectory recorded to `spec`, the runs' dims first."""
+    single = str(jax.dtypes.canonicalize_dtype(float))
+    dtypes = {"train_loss": single}
+    if task.x_test is not None:
+        dtypes["test_loss"] = single
+    if spec.eval_inputs != ():
+        dtypes["predictions"] = single
+    for z in spec.grams:
+        dtypes |= {f"{z}_gram": "float64", f"feature_change_{z}": "float64"}
+        for metric in ("diversity", "space_time_lambda_min"):
+            dtypes |= {f"{metric}_{z}": "float64", f"{metric}_{z}_resolution": "float64"}
+    return {
+        name: Variable((*run_dims, *trailing_dims(name)), dtype, words(long_name(name)))
+        for name, dtype in dtypes.items()
+    }
+
+
+def coordinates(
+    widths: Sequence[Width], seeds: int, spec: TrajectorySpec, steps: int, depth: int
+) -> dict[str, tuple[str, object] | tuple[str, object, dict[str, str]]]:
+    """Return the coordinates of recorded networks: widths (infinity is the limit's), seeds, steps, layers."""
+    sizes = np.array([float(max(w) if isinstance(w, tuple) else w) for w in widths])
+    found = {
+        "width": ("width", sizes, words("width", "hidden units")),
+        "width_label": ("width", [width_label(width) for width in widths]),
+        "seed": ("seed", np.arange(seeds)),
+        "step": ("step", np.array(spec.resolve_steps(steps)), {"units": "steps"}),
+    }
+    if spec.grams:
+        found["gram_step"] = ("gram_step", np.array(spec.resolve_gram_steps(steps)), {"units": "steps"})
+        found["layer"] = ("layer", np.arange(1, depth + 1))
+    return found
+
+
+def layout_of(
+    task: Task,
     spec: TrajectorySpec,
-    steps: int,
-    along_parametrization: Mapping[str, Sequence[Any]],
-    arguments: Mapping[str, Any],
-    limit_stderrs: Mapping[int, Mapping[str, np.ndarray]] | None = None,
-) -> Any:
-    """Return the Dataset of a comparison; cells that were not computed are NaN.
+    known: xr.Dataset,
+    variables: Mapping[str, Variable],
+    cell_dims: tuple[str, ...],
+) -> Layout:
+    """Return the Layout of recorded networks.
 
     Args:
-      cells: {(parametrization index, width index): what `measure` returned}, at least one; the width index one past
-        the last is the limit's.
-      widths: the finite widths.
-      spec: what was recorded.
-      steps: the last step.
-      along_parametrization: coordinates along that dimension, 'parametrization' itself among them.
-      arguments: kept in attrs as JSON beside the versions.
-      limit_stderrs: {parametrization index: standard errors of the limit's row}, variables `<name>_stderr` without the
-        dims width and seed; NaN where a limit is exact or was not computed.
+      task: data and loss.
+      spec: what is recorded.
+      known: coordinates, attributes and variables that no cell fills.
+      variables: those that cells fill.
+      cell_dims: along which cells differ.
     """
-    import xarray as xr
-
-    template = next(iter(cells.values()))
-    num_parametrizations = len(along_parametrization["parametrization"])
-    variables = {}
-    for name, array in template.items():
-        whole = np.full((num_parametrizations, len(widths) + 1, *array.shape), np.nan, array.dtype)
-        for (row, column), cell in cells.items():
-            whole[row, column] = cell[name]
-        after = trailing_dims(name)
-        attrs = {"units": "1", "long_name": long_name(name)}
-        variables[name] = (("parametrization", "width", "seed", *after), whole, attrs)
-        if limit_stderrs and not name.endswith(("_resolution", "_gram")):
-            errors = np.full((num_parametrizations, *array.shape[1:]), np.nan)
-            for row, stderrs in limit_stderrs.items():
-                errors[row] = stderrs.get(name, np.nan)
-            words = f"{long_name(name)} at infinite width: standard error"
-            variables[f"{name}_stderr"] = (("parametrization", *after), errors, {"units": "1", "long_name": words})
-    labels = [*map(width_label, widths), width_label(math.inf)]
-    sizes = np.array([float(max(w) if isinstance(w, tuple) else w) for w in widths] + [math.inf])
-    num_gram = template["h_gram"].shape[-1]
-    coords = {
-        "width": ("width", sizes, {"units": "hidden units", "long_name": "width"}),
-        "width_label": ("width", labels),
-        "seed": np.arange(len(template["train_loss"])),
-        "step": ("step", np.array(spec.resolve_steps(steps)), {"units": "steps"}),
-        "gram_step": ("gram_step", np.array(spec.resolve_gram_steps(steps)), {"units": "steps"}),
-        "layer": np.arange(1, template["h_gram"].shape[2] + 1),
-        **{name: ("parametrization", list(values)) for name, values in along_parametrization.items()},
-        "diversity_sampling_factor": ("width", metrics.sampling_factor(sizes, num_gram)),
-        "space_time_sampling_factor": ("width", metrics.sampling_factor(sizes, 2 * num_gram)),
+    kept = spec.resolve_eval_inputs(task)
+    inputs = len(spec.resolve_gram_inputs(task)) if spec.grams else 0
+    sizes = {
+        **{str(dim): length for dim, length in known.sizes.items()},
+        "input": task.num_inputs if kept is None else len(kept),
+        "output": task.out_dim,
+        "gram_input": inputs,
+        "gram_input_2": inputs,
     }
-    return xr.Dataset(variables, coords, {"arguments": arguments_json(arguments), **versions()})
-
-
-def arguments_json(arguments: Mapping[str, Any]) -> str:
-    """Return arguments as canonical JSON, equal for equal comparisons: records field by field.
-
-    Functions stand as their names with a digest of their code, defaults and closures, where they have these.
-    """
-
-    def plain(value: Any) -> Any:
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        if callable(value):
-            return _function(value)
-        return value.item() if isinstance(value, np.generic) else repr(value)
-
-    return json.dumps(arguments, sort_keys=True, default=plain)
-
-
-def _function(function: Any) -> str:
-    name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', repr(function))}"
-    code = getattr(function, "__code__", None)
-    if code is None:  # a built-in, or an object that is called
-        return name
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    inside = [_function(cell) if callable(cell) else repr(cell) for cell in cells]
-    text = repr((*_instructions(code), function.__defaults__, function.__kwdefaults__, inside))
-    return f"{name} {hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-def _instructions(code: Any) -> tuple[Any, ...]:
-    """What a function's code does, without its place in a file."""
-    constants = [_instructions(c) if hasattr(c, "co_code") else c for c in code.co_consts]
-    return code.co_code, code.co_names, constants
-
-
-def versions() -> dict[str, str]:
-    """Return the versions and the device that numbers depend on."""
-    names = ("mupjax", "jax", "jaxlib", "flax", "optax", "numpy", "neural-tangents")
-    found = {}
-    for name in names:
-        try:
-            found[f"version_{name.replace('-', '_')}"] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[f"version_{name.replace('-', '_')}"] = "not installed"
-    return {**found, "version_python": platform.python_version(), "device": devices.local_devices()[0].device_kind}
+    return Layout(known, dict(variables), sizes, cell_dims)
 
 
 def trailing_dims(name: str) -> tuple[str, ...]:
@@ -195,11 +158,11 @@ def trailing_dims(name: str) -> tuple[str, ...]:
 
 def long_name(name: str) -> str:
     """Return a variable's name in words."""
-    for stem, words in _VARIABLES.items():
+    for stem, text in _VARIABLES.items():
         if name.startswith(stem):
             rest = name.removeprefix(stem).split("_")
             of = {"h": " of the preactivations h", "x": " of the activations x"}.get(
                 rest[1] if len(rest) > 1 else "", ""
             )
-            return words + of + (": resolution of rounding" if name.endswith("resolution") else "")
+            return text + of + (": resolution of rounding" if name.endswith("resolution") else "")
     return f"Gram matrix of {name[0]}, <{name[0]}, {name[0]}>/n"

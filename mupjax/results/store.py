@@ -1,10 +1,10 @@
 """Results on disk: one zarr store per directory. The only module that knows zarr.
 
-A comparison is written whole: into a temporary folder, put in place when it is complete (`write`). A grid of many runs
-is written cell by cell (`create`, `put`, `finish`): its metadata first and once; then every cell's arrays, which are
+A study is written cell by cell: its metadata first and once (`create`); then every cell's arrays (`put`), which are
 whole chunks of their own, so that no two workers write one file; then, when these are safely on the disk, the cell's
-entry in the folder `done`, put in place in one step; `attrs['complete']` at the very end. What has no entry reads as
-NaN. Files are listed with their SHA-256 and checked on reading: zarr itself takes a missing chunk for fill values.
+entry in the folder `done`, put in place in one step; at the end what follows from all cells together and
+`attrs['complete']` (`finish`). What has no entry reads as NaN. Files are listed with their SHA-256 and checked on
+reading: zarr itself takes a missing chunk for fill values. A Dataset that is there already is written whole (`write`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,15 @@ import time
 import uuid
 import warnings
 from collections.abc import Iterable, Mapping
-from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mupjax.results.layout import Layout, Where, blank, places
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 STORE = "results.zarr"
 _CHECKSUMS = "checksums.json"
@@ -64,7 +70,7 @@ def check_directory(out: str | os.PathLike[str], arguments: str) -> Path | None:
     return path
 
 
-def write(dataset: Any, out: str | os.PathLike[str]) -> Path:
+def write(dataset: xr.Dataset, out: str | os.PathLike[str]) -> Path:
     """Write a Dataset to `out`/results.zarr, whole or not at all.
 
     Raises:
@@ -73,11 +79,11 @@ def write(dataset: Any, out: str | os.PathLike[str]) -> Path:
     return _put_in_place(dataset.assign_attrs(complete=1), Path(out), lambda path: None)
 
 
-def create(layout: Any, out: str | os.PathLike[str]) -> Path:
-    """Write the metadata of a grid to `out`/results.zarr: all but the cells' arrays.
+def create(layout: Layout, out: str | os.PathLike[str]) -> Path:
+    """Write the metadata of a study to `out`/results.zarr: all but the cells' arrays.
 
     Args:
-      layout: a Layout (coords, variables, sizes, cell_dims).
+      layout: what is known of the Dataset.
       out: the results directory.
 
     Raises:
@@ -94,19 +100,21 @@ def create(layout: Any, out: str | os.PathLike[str]) -> Path:
                 shape=[layout.sizes[dim] for dim in dims],
                 chunks=tuple(1 if dim in layout.cell_dims else max(1, layout.sizes[dim]) for dim in dims),
                 dtype=dtype,
-                fill_value=float("nan"),
+                fill_value=blank((), dtype).item(),
                 dimension_names=dims,
-                attributes=attrs,
+                attributes=dict[str, Any](attrs),
                 chunk_key_encoding={"name": "default", "separator": "."},
             )
         (path / _DONE).mkdir()
         (path / _DONE / "zarr.json").write_text(json.dumps(_GROUP))  # a group, so that zarr finds nothing foreign
 
-    attrs = {"complete": 0, "cell_dims": list(layout.cell_dims)}
+    attrs = {"complete": 0, "cell_dims": list(layout.cell_dims), "cell_variables": list(layout.variables)}
     return _put_in_place(layout.coords.assign_attrs(attrs), Path(out), add_variables)
 
 
-def put(path: str | os.PathLike[str], cell: str, where: Mapping[str, Iterable[int]], arrays: Mapping[str, Any]) -> str:
+def put(
+    path: str | os.PathLike[str], cell: str, where: Where, arrays: Mapping[str, np.ndarray], seconds: float = 0.0
+) -> str:
     """Write a cell's arrays, then its `done` entry; a cell that has one is left as it is. Returns its name.
 
     Args:
@@ -115,6 +123,7 @@ def put(path: str | os.PathLike[str], cell: str, where: Mapping[str, Iterable[in
       where: the positions that it fills along every dim of cells.
       arrays: by variable, one axis for the positions (where several dims have several, their product in order), then
         the variable's other dims.
+      seconds: what it took to compute.
 
     Raises:
       OSError: where the disk is full or gone; the cell then has no entry.
@@ -124,7 +133,6 @@ def put(path: str | os.PathLike[str], cell: str, where: Mapping[str, Iterable[in
     path = Path(path)
     if is_done(path, cell):
         return cell
-    places = list(product(*where.values()))
     chunks: dict[str, Any] = {}
     with zarr.config.set({"array.write_empty_chunks": True}):  # NaN that was computed is not what was never written
         group = zarr.open_group(path, mode="r+")
@@ -132,17 +140,19 @@ def put(path: str | os.PathLike[str], cell: str, where: Mapping[str, Iterable[in
             if is_done(path, cell):  # by another worker, since we looked
                 return cell
             array = group[name]
-            for place, value in zip(places, values, strict=True):
-                array[place] = value  # pyright: ignore[reportIndexIssue, reportArgumentType]
-                files = [".".join(["c", *map(str, place), *["0"] * (len(array.shape) - len(place))])]  # pyright: ignore
-                chunks |= {f"{name}/{file}": None for file in files}
+            assert isinstance(array, zarr.Array)
+            for place, value in zip(places(_dims(array), where), values, strict=True):
+                array[place] = np.asarray(value, array.dtype)
+                file = ".".join(["c", *map(str, place), *["0"] * (array.ndim - len(place))])
+                chunks[f"{name}/{file}"] = None
     for name in chunks:
         content = (path / name).read_bytes()
         chunks[name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         _sync(path / name)
     for folder in {(path / name).parent for name in chunks}:
         _sync(folder)
-    entry = {"cell": cell, "where": {dim: list(positions) for dim, positions in where.items()}, "chunks": chunks}
+    along = {dim: list(positions) for dim, positions in where.items()}
+    entry = {"cell": cell, "where": along, "chunks": chunks, "seconds": seconds}
     _replace(path / _DONE / f"{cell}.json", json.dumps(entry, indent=0))
     return cell
 
@@ -152,8 +162,13 @@ def is_done(path: str | os.PathLike[str], cell: str) -> bool:
     return (Path(path) / _DONE / f"{cell}.json").is_file()
 
 
-def finish(path: str | os.PathLike[str], cells: Iterable[str]) -> None:
-    """Set `attrs['complete']`, in one step.
+def finish(path: str | os.PathLike[str], cells: Iterable[str], derived: xr.Dataset | None = None) -> None:
+    """Add what follows from all cells, then set `attrs['complete']` in one step, with the seconds that all took.
+
+    Args:
+      path: the store.
+      cells: the names of all.
+      derived: variables and coordinates that the store does not have yet.
 
     Raises:
       RuntimeError: where one of the cells is not done.
@@ -162,8 +177,11 @@ def finish(path: str | os.PathLike[str], cells: Iterable[str]) -> None:
         raise RuntimeError(f"Expected every cell of {path} to be done, got none for {', '.join(absent)}.")
     for stale in [*Path(path).glob("*/*.partial"), *Path(path).glob(f"{_DONE}/*.tmp")]:  # of killed workers
         stale.unlink(missing_ok=True)
+    if derived is not None and derived.variables:
+        _add(derived, Path(path))
     metadata = json.loads((Path(path) / "zarr.json").read_text())
-    metadata["attributes"]["complete"] = 1
+    seconds = sum(entry["seconds"] for entry in _entries(Path(path)))
+    metadata["attributes"] |= {"seconds": round(seconds), "complete": 1}
     _replace(Path(path) / "zarr.json", json.dumps(metadata, indent=2))
 
 
@@ -172,7 +190,7 @@ def attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
     return json.loads((Path(path) / "zarr.json").read_text())["attributes"]
 
 
-def read(path: str | os.PathLike[str]) -> Any:
+def read(path: str | os.PathLike[str]) -> xr.Dataset:
     """Return the Dataset of a store; of one that is written by cells, NaN where a cell is not done.
 
     Raises:
@@ -207,28 +225,53 @@ def _check_files(store: Path, wanted: dict[str, str], found: Iterable[str]) -> N
             raise ValueError(f"Expected the store at {store} as it was written, got {name} {what}.")
 
 
-def _filled(dataset: Any, path: Path, entries: list[Any]) -> Any:
+def _filled(dataset: xr.Dataset, path: Path, entries: list[Any]) -> xr.Dataset:
     """The Dataset in memory, NaN where a cell is not done: what lies there may be torn, and is not read."""
-    import numpy as np
     import zarr
 
-    dims, group = tuple(dataset.attrs["cell_dims"]), zarr.open_group(path, mode="r")
-    filled = {}
-    for name, variable in dataset.data_vars.items():
-        if variable.dims[: len(dims)] == dims:
-            values, array = np.full(variable.shape, np.nan, variable.dtype), group[name]
-            for entry in entries:
-                for place in product(*(entry["where"][dim] for dim in dims)):
-                    values[place] = array[place]  # pyright: ignore[reportIndexIssue, reportArgumentType]
-            filled[name] = (variable.dims, values, variable.attrs)
+    group, filled = zarr.open_group(path, mode="r"), {}
+    for name in dataset.attrs["cell_variables"]:
+        variable, array = dataset[name], group[name]
+        assert isinstance(array, zarr.Array)
+        values = blank(variable.shape, str(variable.dtype))
+        for entry in entries:
+            if any(chunk.startswith(f"{name}/") for chunk in entry["chunks"]):
+                for place in places(variable.dims, entry["where"]):
+                    values[place] = array[place]
+        filled[name] = (variable.dims, values, variable.attrs)
     return dataset.drop_vars(filled).load().assign(filled)
+
+
+def _add(derived: xr.Dataset, store: Path) -> None:
+    """Put variables into a store, each in one step, and list their files."""
+    scratch = Path(tempfile.mkdtemp(prefix=f".{STORE}-", dir=store.parent))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # zarr: string dtypes have no version 3 specification yet
+            derived.to_zarr(scratch / STORE, mode="w", consolidated=False)
+        new = {}
+        for name in map(str, derived.variables):
+            files = sorted(file for file in (scratch / STORE / name).rglob("*") if file.is_file())
+            new |= {str(file.relative_to(scratch / STORE)): _checksum(file) for file in files}
+            for file in files:
+                _sync(file)
+            shutil.rmtree(store / name, ignore_errors=True)  # of a run that was killed before it was complete
+            os.replace(scratch / STORE / name, store / name)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    _sync(store)
+    _replace(store / _CHECKSUMS, json.dumps(json.loads((store / _CHECKSUMS).read_text()) | new, indent=0))
+
+
+def _dims(array: Any) -> tuple[str, ...]:
+    return tuple(array.metadata.dimension_names)
 
 
 def _entries(store: Path) -> list[Any]:
     return [json.loads(file.read_text()) for file in sorted((store / _DONE).glob("*.json")) if file.name != "zarr.json"]
 
 
-def _put_in_place(dataset: Any, out: Path, complete: Any) -> Path:
+def _put_in_place(dataset: xr.Dataset, out: Path, complete: Any) -> Path:
     """Write into a temporary folder beside the store, `complete` it, list its files, and rename it when it is whole."""
     out.mkdir(parents=True, exist_ok=True)
     if (out / STORE).exists():

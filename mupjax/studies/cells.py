@@ -1,123 +1,78 @@
-"""What the cells of a comparison share: settings, checks before anything runs, the infinite-width row."""
+"""What studies share: settings of their runs, and networks of one shape over seeds, trained by any dynamics."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
-from mupjax import devices, results
+from mupjax import devices
 from mupjax.activations import Activation
-from mupjax.dynamics import feature_limit, kernel_limit
-from mupjax.dynamics.runs import BATCHES, DRAWS
+from mupjax.dynamics import dense, matrix_free
+from mupjax.dynamics.runs import BATCHES, run_key
+from mupjax.network import hidden_widths
+from mupjax.optim import Optimizer
 from mupjax.parametrization import Parametrization
-from mupjax.parametrization.classification import Classification
+from mupjax.sweeps.cell import in_chunks
 from mupjax.task import Task, batch_order
-from mupjax.trajectory import TrajectorySpec
+from mupjax.trajectory import Trajectory, TrajectorySpec
 
+DENSE, MATRIX_FREE, LINEARIZED = "dense", "matrix-free", "linearized"
 DEFAULT_LEARNING_RATES = {"ntp": 0.3}
 MAX_RECORDED_STEPS = 200
 
+Width = int | tuple[int, ...]
+
 
 class Settings(NamedTuple):
-    """What every cell of a comparison shares. key: random key of `seed`."""
+    """What every run of a study shares.
+
+    Attributes:
+      key: base of the random keys.
+      depth: number of hidden layers.
+      activation: of these.
+      steps: how many updates.
+      centred: whether f - f_0 is trained.
+      batch_size: inputs a step sees; None is the full batch.
+      optimizer: a callable (scaling, learning_rate) -> optax.GradientTransformation.
+      spec: what is recorded.
+      memory_gb: what the largest cell may take.
+      max_directions: what a hidden matrix may be asked from each side, where there are none (`dynamics.matrix_free`).
+    """
 
     key: jax.Array
-    seed: int
     depth: int
     activation: Activation
     steps: int
     centred: bool
-    batches: Any
-    momentum: float
+    batch_size: int | None
+    optimizer: Optimizer
     spec: TrajectorySpec
     memory_gb: float
-    particles: int
-    limit_runs: int
     max_directions: int | None = None
 
+    def batches(self, task: Task) -> jax.Array | None:
+        """Return [T, B] inputs of every step, the same for all networks and limits; None for the full batch."""
+        if self.batch_size is None:
+            return None
+        return batch_order(jax.random.fold_in(self.key, BATCHES), task.num_train, self.batch_size, self.steps)
 
-def settings_of(
-    task: Task,
-    *,
-    batch_size: int | None,
-    key: int,
-    steps: int,
-    gram_steps: tuple[int, ...] = (0, -1),
-    memory_gb: float | None,
-    **settings: Any,
-) -> Settings:
-    """Return what the cells share: random key, batches, and which steps are recorded (all, or about 200 of them)."""
-    base, stride = jax.random.key(key), -(-steps // MAX_RECORDED_STEPS)
-    batches = None
-    if batch_size is not None:
-        batches = batch_order(jax.random.fold_in(base, BATCHES), task.num_train, batch_size, steps)
+
+def recorded(steps: int, gram_steps: tuple[int, ...]) -> TrajectorySpec:
+    """Return what is recorded: all steps, or about 200 of them, and features where they are asked for.
+
+    Raises:
+      ValueError: where the Gram steps do not begin with 0.
+    """
+    stride = -(-steps // MAX_RECORDED_STEPS)
     spec = TrajectorySpec(steps=tuple(sorted({*range(0, steps + 1, stride), steps})), gram_steps=gram_steps)
     if spec.resolve_gram_steps(steps)[0] != 0:
         raise ValueError(f"Expected `gram_steps` to begin with 0, got gram_steps={tuple(gram_steps)!r}.")
-    budget = devices.memory_budget(memory_gb)
-    return Settings(key=base, seed=key, batches=batches, steps=steps, spec=spec, memory_gb=budget, **settings)
-
-
-def infinite_row(
-    task: Task,
-    preset: Parametrization,
-    kind: Classification,
-    rate: float,
-    settings: Settings,
-    *,
-    error: float | None = None,
-    max_seconds: float = 600.0,
-) -> tuple[str, dict[str, np.ndarray] | None, dict[str, np.ndarray] | None]:
-    """What the infinite-width row is called, its arrays with a runs axis of one, and their standard errors."""
-    common: dict[str, Any] = {
-        "depth": settings.depth,
-        "activation": settings.activation,
-        "learning_rate": rate,
-        "steps": settings.steps,
-        "key": jax.random.fold_in(settings.key, DRAWS),
-        "batches": settings.batches,
-        "momentum": settings.momentum,
-        "spec": settings.spec,
-    }
-    if kind.kind == "feature":
-        common |= {"memory_gb": settings.memory_gb, "num_particles": settings.particles}
-        common |= {"max_directions": settings.max_directions}
-        common |= {"num_runs": settings.limit_runs} if error is None else {"error": error, "max_seconds": max_seconds}
-        runs = feature_limit.sample(task, preset, **common)
-        kept = int(np.max(runs.info.directions, initial=0))
-        word = f"feature-learning limit, {runs.info.num_runs} x {settings.particles} particles"
-        word += f", rank {kept} kept" if kept else ""
-        return word, *results.measure_limit(runs)
-    if kind.kind != "kernel":
-        words = {
-            "trivial": "trivial: f stays at its start for any fixed number of steps",
-            "unstable": "unstable: no limit",
-        }
-        return words[kind.kind], None, None
-    try:
-        limit = kernel_limit.train(task, preset, centred=settings.centred, **common)
-    except ImportError as missing:
-        return f"kernel limit: not computed, {missing}", None, None
-    word = "kernel limit" if settings.centred else "kernel limit, mean over initialisations"
-    mean = results.measure(jax.tree.map(lambda leaf: np.asarray(leaf)[None], limit._replace(stderr=None, info=None)))
-    drawn = {} if limit.stderr is None else limit.stderr._asdict()
-    return word, mean, {name: drawn[name] for name in ("train_loss", "test_loss", "predictions") if name in drawn}
-
-
-def unknown_limit(preset: Parametrization, kind: Classification, settings: Settings) -> str | None:
-    """Why the limit of a parametrization that has one is not known here, in words; None where it is known."""
-    try:
-        if kind.kind == "feature":
-            feature_limit.check_known(preset, settings.depth, settings.activation, settings.momentum)
-        elif kind.kind == "kernel":
-            kernel_limit.layer_weights(preset, depth=settings.depth, activation=settings.activation)
-    except ValueError as why:
-        return f"not known here: {why}"
-    return None
+    return spec
 
 
 def learning_rates(given: float | Mapping[str, float] | None, names: list[str]) -> list[float]:
@@ -137,32 +92,68 @@ def learning_rates(given: float | Mapping[str, float] | None, names: list[str]) 
     return rates
 
 
-def check_memory(task, classes, settings: Settings) -> None:
-    """Raise ValueError where the limit of one of these classes does not fit the budget."""
-    memory_gb = settings.memory_gb
-    if any(kind.kind == "feature" for kind in classes):
-        need = feature_limit.estimate_bytes(
+def train_seeds(
+    task: Task,
+    preset: Parametrization,
+    dynamics: str,
+    width: Width,
+    rate: float,
+    seeds: int,
+    settings: Settings,
+    key: jax.Array | None = None,
+) -> Trajectory:
+    """Train `seeds` networks and return their Trajectory with a runs axis, as NumPy arrays.
+
+    As many train at once as there are CPU devices, or one where these do not fit the budget.
+
+    Args:
+      task: data and loss.
+      preset: the parametrization.
+      dynamics: 'dense', 'matrix-free' or 'linearized' (the first-order model of a dense network).
+      width: units of every hidden layer, or one width a layer.
+      rate: base learning rate.
+      seeds: how many networks; seed k has the key that a grid gives it.
+      settings: depth, steps, what to record, ...
+      key: base of the keys, by default the settings'.
+    """
+    train = partial(dense.train, linearize=dynamics == LINEARIZED)
+    if dynamics == MATRIX_FREE:
+        options = {"memory_gb": settings.memory_gb, "max_directions": settings.max_directions}
+        train = partial(matrix_free.train, **options)
+
+    def run(key: jax.Array, task: Task, rate: jax.Array, batches: Any) -> Trajectory:
+        return train(
             task,
+            preset,
+            width=width,
             depth=settings.depth,
+            activation=settings.activation,
+            learning_rate=rate,
             steps=settings.steps,
-            num_particles=settings.particles,
-            num_runs=settings.limit_runs,
-            batches=settings.batches,
+            key=key,
+            batches=batches,
+            optimizer=settings.optimizer,
+            centred=settings.centred,
             spec=settings.spec,
-            max_directions=settings.max_directions,
         )
-        if need / 1e9 > memory_gb:
-            _refuse(memory_gb, need / 1e9, f"the feature-learning limit with {settings.particles} particles")
-    if any(kind.kind == "kernel" for kind in classes):
-        need = kernel_limit.estimate_bytes(
-            task, depth=settings.depth, steps=settings.steps, centred=settings.centred, spec=settings.spec
-        )
-        if need / 1e9 > memory_gb:
-            _refuse(memory_gb, need / 1e9, f"the kernel limit of {task.num_inputs} inputs")
+
+    layers = hidden_widths(width, settings.depth, preset)
+    size = seeds if seeds_at_once(task, dynamics, layers, seeds, settings)[0] > 1 else 1
+    base = settings.key if key is None else key
+    keys = jax.vmap(lambda seed: run_key(base, seed, width))(jnp.arange(seeds))
+    chunks = (keys[start : start + size] for start in range(0, seeds, size))
+    return in_chunks(run, chunks, seeds, task, jnp.asarray(rate), settings.batches(task))
 
 
-def _refuse(memory_gb: float, need: float, what: str) -> None:
-    raise ValueError(
-        f"Expected the runs to fit memory_gb={memory_gb:g}, got about {need:.2g} GB for {what}; raise `memory_gb`, or "
-        "take fewer seeds, inputs, recorded steps or units."
-    )
+def seeds_at_once(task: Task, dynamics: str, width: Width, seeds: int, settings: Settings) -> tuple[int, float]:
+    """Return how many networks train at once, and the bytes that they take beside all results."""
+    estimate = partial(dense.estimate_bytes, batch_size=settings.batch_size)
+    if dynamics == MATRIX_FREE:
+        options = {"batches": settings.batches(task), "max_directions": settings.max_directions}
+        estimate = partial(matrix_free.estimate_bytes, **options)
+    one = estimate(task, width=width, depth=settings.depth, steps=settings.steps, spec=settings.spec)
+    copies = 2 if dynamics == LINEARIZED else 1  # every vector has its tangent
+    at_once = devices.at_once(seeds)
+    if copies * one.working * at_once + 2 * one.result * seeds > 1e9 * settings.memory_gb:
+        at_once = 1
+    return at_once, copies * one.working * at_once + 2 * one.result * seeds

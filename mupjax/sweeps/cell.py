@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -55,16 +55,34 @@ def run_cell(task: Task, grid: Grid, program: Program, cell: Cell, batches: Any)
         program.traits,
     )
     shape = _shape(cell, grid)
-    num_runs, whole = math.prod(shape), None
-    for number, chunk in enumerate(_chunks(task, grid, cell, program.chunk)):
-        trainer = _trainer(family, grid.observe, grid.observe_every)
-        found = map_runs(trainer, chunk, task, batches, inner=program.inner)
+    trainer = _trainer(family, grid.observe, grid.observe_every)
+    chunks = _chunks(task, grid, cell, program.chunk)
+    whole = in_chunks(trainer, chunks, math.prod(shape), task, batches, inner=program.inner)
+    return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), whole)
+
+
+def in_chunks(
+    fn: Callable[..., Any], chunks: Iterable[Any], num_runs: int, *shared: Any, inner: str | None = None
+) -> Any:
+    """Compute `fn(run, *shared)` for every run, a chunk of runs a call (`map_runs`); a pytree of NumPy arrays.
+
+    Args:
+      fn: a pure function of one run and the shared arguments.
+      chunks: pytrees of runs of equal length; what the last has beyond `num_runs` is dropped.
+      num_runs: of all chunks together.
+      *shared: pytrees that every run sees whole.
+      inner: 'map' or 'vmap', by default the device's.
+    """
+    whole, start = None, 0
+    for chunk in chunks:
+        found = map_runs(fn, chunk, *shared, inner=inner)
         if whole is None:
             whole = jax.tree.map(lambda leaf: np.empty((num_runs, *leaf.shape[1:]), leaf.dtype), found)
-        here = slice(number * program.chunk, min((number + 1) * program.chunk, num_runs))
-        jax.tree.map(partial(_copy, here), whole, found)
+        stop = min(start + jax.tree.leaves(found)[0].shape[0], num_runs)
+        jax.tree.map(partial(_copy, slice(start, stop)), whole, found)
+        start = stop
         del found  # before the next call's
-    return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), whole)
+    return whole
 
 
 def _copy(here: slice, whole: np.ndarray, part: jax.Array) -> None:

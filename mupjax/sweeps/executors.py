@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, as_completed
-from typing import Any
+from typing import Protocol, TypeVar, runtime_checkable
 
-from mupjax.sweeps.plan import Cell
+
+@runtime_checkable
+class Named(Protocol):
+    """A cell has a name."""
+
+    @property
+    def name(self) -> str: ...
+
+
+Cell = TypeVar("Cell", bound=Named)
+Job = TypeVar("Job")
 
 
 def run_cells(
-    executor: Executor, work: Callable[[Any], str], jobs: Sequence[tuple[Cell, Any]], on_done: Callable[[Cell], None]
+    executor: Executor, work: Callable[[Job], str], jobs: Sequence[tuple[Cell, Job]], on_done: Callable[[Cell], None]
 ) -> None:
     """Run `work(job)` for every cell on an executor's workers, and wait for all of them.
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import optax
 
 from mupjax import activations, devices, network, optim
 from mupjax import parametrization as presets
+from mupjax._checks import check_choice
+from mupjax._checks import check_counts as check_counts
+from mupjax._checks import check_distinct as check_distinct
 from mupjax.activations import Activation
 from mupjax.dynamics import padded
 from mupjax.observers.named import NAMES as OBSERVABLE
@@ -23,16 +24,6 @@ from mupjax.task import Task
 from mupjax.trajectory import TrajectorySpec
 
 PADDING = ("auto", "always", "never")
-
-
-@dataclass(frozen=True)
-class Sgd:
-    """`mupjax.sgd` with momentum. A partial would do, but two of them are never equal, and each would be compiled."""
-
-    momentum: float = 0.0
-
-    def __call__(self, scaling: Any, learning_rate: Any) -> optax.GradientTransformation:
-        return optim.sgd(scaling, learning_rate, momentum=self.momentum)
 
 
 class Grid(NamedTuple):
@@ -68,10 +59,9 @@ def grid_of(
     depths: Sequence[int],
     learning_rates: Sequence[float] | np.ndarray | Mapping[str, Sequence[float]],
     seeds: int,
-    optimizers: Sequence[str | Optimizer],
+    optimizers: Sequence[str | Optimizer] | Mapping[str, Optimizer],
     steps: int,
     batch_size: int | None,
-    momentum: float,
     activation: str | Activation | Callable[[jax.Array], jax.Array],
     base_width: int,
     centred: bool,
@@ -95,7 +85,7 @@ def grid_of(
     phi = activations.get(activation)
     options: dict[str, Any] = {"base_width": base_width, "depth": one_depth, "degree": phi.degree}
     chosen = tuple(presets.get(p, **options) if isinstance(p, str) else p for p in parametrizations)
-    named = tuple(_optimizer(optimizer, momentum) for optimizer in optimizers)
+    named = _optimizers(optimizers)
     widths = tuple(tuple(w) if isinstance(w, list) else w for w in widths)
     check_distinct(parametrizations=[p.name for p in chosen], widths=widths, depths=depths)
     check_distinct(optimizers=[name for name, _ in named])
@@ -109,8 +99,6 @@ def grid_of(
             _check_profile(preset, widths, depth)
             for width in widths:
                 network.hidden_widths(width, depth, preset)
-    if not 0 <= momentum < 1:
-        raise ValueError(f"Expected `momentum` to be >= 0 and < 1, got momentum={momentum!r}.")
     if batch_size is not None and not 1 <= batch_size <= task.num_train:
         raise ValueError(f"Expected `batch_size` to be in 1..{task.num_train}, got batch_size={batch_size}.")
     for depth in depths:
@@ -119,8 +107,7 @@ def grid_of(
         raise ValueError(f"Expected `observe` to be drawn from {', '.join(OBSERVABLE)}, got {unknown[0]!r}.")
     observe_every = steps if observe_every is None else observe_every
     check_counts(observe_every=observe_every)
-    if padding not in PADDING:
-        raise ValueError(f"Expected `padding` to be one of {', '.join(PADDING)}, got padding={padding!r}.")
+    check_choice(PADDING, padding=padding)
     if spec.grams and 0 not in spec.resolve_gram_steps(steps):
         raise ValueError(f"Expected `spec.gram_steps` to begin with 0, got {spec.gram_steps!r}.")
     built_in = [_is_built_in(optimizer) for _, optimizer in named]
@@ -174,8 +161,8 @@ def _check_profile(preset: Parametrization, widths: tuple[Any, ...], depth: int)
             )
 
 
-def _is_built_in(optimizer: Any) -> bool:
-    return isinstance(optimizer, Sgd) or optimizer in (optim.adam, optim.adamw)
+def _is_built_in(optimizer: Optimizer) -> bool:
+    return optim.is_sgd(optimizer) or optimizer in (optim.adam, optim.adamw)
 
 
 def _octaves(width: int | tuple[int, ...], base_width: int) -> float:
@@ -184,33 +171,24 @@ def _octaves(width: int | tuple[int, ...], base_width: int) -> float:
     return max(abs(math.log2(one / base_width)) for one in widths)
 
 
-def check_counts(**counts: Any) -> None:
-    """Raise ValueError for counts that are not positive ints."""
-    for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise ValueError(f"Expected `{name}` to be a positive int, got {name}={count!r}.")
-
-
-def check_distinct(**entries: Sequence[Any]) -> None:
-    """Raise ValueError for lists that are empty or name something twice."""
-    for name, values in entries.items():
-        if not len(values):
-            raise ValueError(f"Expected `{name}` to name at least one, got none.")
-        if len(set(values)) < len(values):
-            raise ValueError(f"Expected `{name}` to be distinct, got {name}={list(values)!r}.")
-
-
-def _optimizer(given: str | Optimizer, momentum: float) -> tuple[str, Optimizer]:
-    """Name and optimizer, equal for equal arguments."""
-    named: dict[str, Optimizer] = {"sgd": Sgd(momentum), "adam": optim.adam, "adamw": optim.adamw}
-    if callable(given):
-        name = getattr(given, "__name__", None)
-        if not name or not name.isidentifier():
-            raise ValueError(f"Expected `optimizers` to have names (a function's `__name__`), got {given!r}.")
-        return name, given
-    if given not in named:
-        raise ValueError(f"Expected `optimizers` to be of {', '.join(named)} or callables, got {given!r}.")
-    return given, named[given]
+def _optimizers(given: Sequence[str | Optimizer] | Mapping[str, Optimizer]) -> tuple[tuple[str, Optimizer], ...]:
+    """Names and optimizers, equal for equal arguments."""
+    if isinstance(given, Mapping):
+        return tuple((name, optim.canonical(optimizer)) for name, optimizer in given.items())
+    named = []
+    for one in given:
+        if isinstance(one, str):
+            check_choice(tuple(optim.OPTIMIZERS), optimizers=one)
+            named.append((one, optim.OPTIMIZERS[one]))
+            continue
+        one = optim.canonical(one)
+        name = getattr(one, "__name__", "")
+        if not name.partition("(")[0].isidentifier():
+            raise ValueError(
+                f"Expected `optimizers` to have names (a function's `__name__`), or to be a dict of them, got {one!r}."
+            )
+        named.append((name, one))
+    return tuple(named)
 
 
 def _rates(given: Any, names: list[str]) -> tuple[tuple[float, ...], ...]:

@@ -97,9 +97,8 @@ def plan(task: Task, grid: Grid, *, platform: str | None = None) -> Plan:
             cost = runs * grid.steps * step_flops(task, program.widths, grid.batch_size)
             for row, preset in enumerate(grid.parametrizations):
                 width = "+".join(_label(grid.widths[i]) for i in group)
-                name = (
-                    f"{_plain(preset.name, row)}-depth{grid.depths[depth]}-{grid.optimizers[optimizer][0]}-width{width}"
-                )
+                by = _plain(grid.optimizers[optimizer][0], optimizer)
+                name = f"{_plain(preset.name, row)}-depth{grid.depths[depth]}-{by}-width{width}"
                 cells.append(Cell(name, row, depth, optimizer, group, len(programs), cost))
             programs.append(program)
     runs = sum(len(cell.widths) * len(grid.rates[cell.optimizer]) * grid.seeds for cell in cells)

@@ -39,9 +39,7 @@ class Design(NamedTuple):
     shape: Shape
     steps: int
     schedule: Callable[[Any], Any] | None
-    momentum: float
-    nesterov: bool
-    weight_decay: float
+    sgd: optim.SgdSettings
     centred: bool
     spec: TrajectorySpec
     source: Source
@@ -76,9 +74,7 @@ def _run(task: Task, key: jax.Array, rate: Any, batches: Any, factors: Any, desi
     transform = optim.sgd(
         passes.scaling_of(shape, factors),
         rate if design.schedule is None else design.schedule,
-        momentum=design.momentum,
-        nesterov=design.nesterov,
-        weight_decay=design.weight_decay,
+        **design.sgd._asdict(),
     )
 
     def index_at(step: Any) -> Any:

@@ -9,29 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mupjax import devices, results
+from mupjax import devices, optim, results
 from mupjax.activations import Activation
 from mupjax.activations import get as get_activation
 from mupjax.dynamics import dense
-from mupjax.dynamics._arguments import check_memory
 from mupjax.dynamics.dense import Observer
 from mupjax.dynamics.runs import map_runs, run_key
 from mupjax.network import MLP, hidden_widths, scaling_tree
 from mupjax.observers import curvature
 from mupjax.parametrization import Parametrization
 from mupjax.parametrization import get as get_preset
+from mupjax.results.layout import words
+from mupjax.sweeps import runner
 from mupjax.sweeps.grid import check_counts, check_distinct
-from mupjax.sweeps.progress import progress_bar
 from mupjax.task import Task
 from mupjax.trajectory import TrajectorySpec
 
+if TYPE_CHECKING:
+    import xarray as xr
+
+CELL_DIMS = ("activation", "schedule")
 SCHEDULES = ("constant", "following")
 PRODUCTS = 16  # Hessian-vector products of a sharpness
 SPEC = TrajectorySpec(grams=(), eval_inputs=())
@@ -65,10 +69,8 @@ def catapult_study(
     steps: int = 120,
     record_every: int = 5,
     measure_every: int = 1,
-    key: int = 0,
-    memory_gb: float | None = None,
-    progress: bool = False,
-) -> Any:
+    **options: Unpack[runner.Options],
+) -> xr.Dataset:
     r"""Train networks by full-batch gradient descent at multiples of their own inverse sharpness.
 
     Args:
@@ -82,9 +84,7 @@ def catapult_study(
       steps: number of updates.
       record_every: steps between records of sharpness and cosine; losses are recorded at every step.
       measure_every: steps between measurements of the rates that follow the sharpness.
-      key: seed of the random keys.
-      memory_gb: what a run may take, by default the device's memory (`devices`).
-      progress: show a progress bar.
+      **options: key, memory_gb, out, executor, about, derive, progress, as in every study (`sweeps.runner.Running`).
 
     Returns:
       An xarray.Dataset with dims activation, schedule, factor, seed, step, observe_step: `train_loss`, `sharpness`
@@ -100,7 +100,8 @@ def catapult_study(
       >>> dict(data.sharpness.sizes)
       {'activation': 1, 'schedule': 2, 'factor': 2, 'seed': 2, 'observe_step': 3}
     """
-    arguments = {k: v for k, v in locals().items() if k not in ("task", "progress")}
+    given = {name: value for name, value in locals().items() if name not in ("task", "options")}
+    _, running = runner.split("catapult_study", options, {})
     preset, phis = get_preset(parametrization, depth=depth), [get_activation(phi) for phi in activations]
     check_counts(seeds=seeds, steps=steps, record_every=record_every, measure_every=measure_every)
     check_distinct(activations=[phi.name for phi in phis], factors=factors, schedules=schedules)
@@ -116,23 +117,37 @@ def catapult_study(
     layers = hidden_widths(width, depth, preset)
     at_once = devices.at_once(seeds * len(factors))
     need = dense.estimate_bytes(task, width=layers, depth=depth, steps=steps, spec=SPEC).working
-    check_memory(int(at_once * (PRODUCTS / 4 + 2) * need), memory_gb, f"{at_once} networks", "take fewer units")
-    keys = jax.vmap(lambda seed: run_key(jax.random.key(key), seed, width))(jnp.arange(seeds))
-    runs = _Run(
-        jnp.tile(keys, len(factors)), jnp.repeat(jnp.asarray(factors, task.x_train.dtype), seeds)
-    )  # factors first
-    rows: list[list[Any]] = []
-    with progress_bar(len(phis) * len(schedules), progress) as bar:
-        for phi in phis:
-            rows.append([])
-            for schedule in schedules:
-                bar.set_description(f"{phi.name}, {schedule} rates")
-                model = MLP(width, depth, task.out_dim, preset, phi)
-                design = _Design(model, schedule, steps, record_every, measure_every)
-                found = map_runs(_trainer(design), runs, task)
-                rows[-1].append(jax.tree.map(lambda leaf: np.asarray(leaf), found))
-                bar.update()
-    return _dataset(rows, phis, schedules, factors, seeds, steps, record_every, arguments, task)
+    todo = []
+    for row, phi in enumerate(phis):
+        for column, schedule in enumerate(schedules):
+            model = MLP(width, depth, task.out_dim, preset, phi)
+            todo.append(
+                runner.Cell(
+                    name=f"{row}-{schedule}",
+                    label=f"{phi.name}, {schedule} rates",
+                    where={"activation": (row,), "schedule": (column,)},
+                    compute=networks,
+                    args=(
+                        task,
+                        _Design(model, schedule, steps, record_every, measure_every),
+                        tuple(factors),
+                        seeds,
+                        jax.random.key(running.key),
+                    ),
+                    bytes=at_once * (PRODUCTS / 4 + 2) * need,
+                )
+            )
+    attrs = results.attributes("catapults", given | {"key": running.key}, running.about, task)
+    layout = _layout(phis, schedules, factors, seeds, steps, record_every, attrs | {"task": repr(task)})
+    return runner.run(runner.Study(layout, tuple(todo)), running)
+
+
+def networks(task: Task, design: _Design, factors: tuple[float, ...], seeds: int, base: jax.Array) -> runner.Arrays:
+    """Train the networks of one activation and schedule; a cell's function."""
+    keys = jax.vmap(lambda seed: run_key(base, seed, design.model.width))(jnp.arange(seeds))
+    rates = jnp.repeat(jnp.asarray(factors, task.x_train.dtype), seeds)
+    found = map_runs(_trainer(design), _Run(jnp.tile(keys, len(factors)), rates), task)  # factors first
+    return {name: np.asarray(array).reshape(1, len(factors), seeds, *array.shape[1:]) for name, array in found.items()}
 
 
 @lru_cache(maxsize=32)
@@ -163,7 +178,7 @@ def _trainer(design: _Design) -> Callable[[_Run, Task], dict[str, Any]]:
             learning_rate=run.factor / sharpness_0 if constant else run.factor,
             steps=design.steps,
             key=run.key,
-            optimizer=None if constant else optimizer,
+            optimizer=optim.sgd if constant else optimizer,
             spec=SPEC,
             observers=seen,
         )
@@ -193,32 +208,31 @@ _WORDS = {
 }
 
 
-def _dataset(
-    rows: Any,
+def _layout(
     phis: Sequence[Activation],
     schedules: Sequence[str],
     factors: Sequence[float],
     seeds: int,
     steps: int,
     every: int,
-    arguments: Any,
-    task: Task,
-) -> Any:
+    attrs: dict[str, str],
+) -> results.Layout:
     import xarray as xr
 
-    variables = {}
-    for name, words in _WORDS.items():
-        whole = np.stack([np.stack([one[name] for one in row]) for row in rows])
-        whole = whole.reshape(*whole.shape[:2], len(factors), seeds, *whole.shape[3:])
-        dims = ("activation", "schedule", "factor", "seed", *_DIMS.get(name, ("observe_step",)))
-        variables[name] = (dims, whole, {"units": "1", "long_name": words})
+    single = str(jax.dtypes.canonicalize_dtype(float))
+    variables = {
+        name: results.Variable(
+            (*CELL_DIMS, "factor", "seed", *_DIMS.get(name, ("observe_step",))), single, words(long_name)
+        )
+        for name, long_name in _WORDS.items()
+    }
     coords = {
         "activation": [phi.name for phi in phis],
         "schedule": list(schedules),
-        "factor": ("factor", list(map(float, factors)), {"units": "1", "long_name": "rate times initial sharpness"}),
+        "factor": ("factor", list(map(float, factors)), words("rate times initial sharpness")),
         "seed": np.arange(seeds),
-        "step": ("step", np.arange(steps + 1), {"units": "updates", "long_name": "step"}),
-        "observe_step": ("observe_step", np.arange(0, steps + 1, every), {"units": "updates", "long_name": "step"}),
+        "step": ("step", np.arange(steps + 1), words("step", "updates")),
+        "observe_step": ("observe_step", np.arange(0, steps + 1, every), words("step", "updates")),
     }
-    attrs = {"arguments": results.arguments_json(arguments), "task": repr(task), **results.versions()}
-    return xr.Dataset(variables, coords, attrs)
+    known = xr.Dataset(coords=coords, attrs=attrs)
+    return results.Layout(known, variables, {str(dim): size for dim, size in known.sizes.items()}, CELL_DIMS)

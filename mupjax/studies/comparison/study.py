@@ -3,53 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Unpack
 
 import jax
-import numpy as np
 
-from mupjax import activations, parametrization, results
+from mupjax import activations, devices, metrics, optim, parametrization, results
 from mupjax.activations import Activation
 from mupjax.network import hidden_widths
+from mupjax.optim import Optimizer
 from mupjax.parametrization import Parametrization, classification
-from mupjax.parametrization.classification import Classification
-from mupjax.studies import direct
-from mupjax.studies.cells import Settings, check_memory, infinite_row, learning_rates, settings_of, unknown_limit
-from mupjax.sweeps.cell import run_cell
+from mupjax.studies import cells, infinite
+from mupjax.studies.cells import DENSE, LINEARIZED, MATRIX_FREE, Settings, Width
+from mupjax.studies.infinite import Sampling
+from mupjax.sweeps import cell as training
+from mupjax.sweeps import runner
 from mupjax.sweeps.grid import Grid, check_counts, check_distinct, grid_of
-from mupjax.sweeps.plan import Plan, plan
-from mupjax.sweeps.progress import progress_bar
+from mupjax.sweeps.plan import Cell, Program, describe, plan, step_flops
 from mupjax.task import Task
-from mupjax.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 LIMIT_PARTICLES, LIMIT_RUNS = 512, 4
+RUN_DIMS = ("parametrization", "width", "seed")
+
+
+class Options(runner.Options, total=False):
+    """What a comparison takes beside a study's options."""
+
+    particles: int
+    limit_runs: int
+    linearize: bool
+    matrix_free_from: int | None
+    max_directions: int | None
+
+
+_OWN = {
+    "particles": LIMIT_PARTICLES,
+    "limit_runs": LIMIT_RUNS,
+    "linearize": False,
+    "matrix_free_from": None,
+    "max_directions": None,
+}
 
 
 def compare(
     task: Task,
     *,
     parametrizations: Sequence[str | Parametrization] = ("sp", "ntp", "mup", "ip"),
-    widths: Sequence[int | tuple[int, ...]] = (64, 256, 1024),
+    widths: Sequence[Width] = (64, 256, 1024),
     depth: int = 3,
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
     learning_rate: float | Mapping[str, float] | None = None,
     seeds: int = 3,
     steps: int = 200,
     batch_size: int | None = None,
-    momentum: float = 0.0,
+    optimizer: Optimizer = optim.sgd,
     centred: bool = True,
     base_width: int = 1,
     limit: bool = True,
-    particles: int = LIMIT_PARTICLES,
-    limit_runs: int = LIMIT_RUNS,
-    linearize: bool = False,
-    matrix_free_from: int | None = None,
-    max_directions: int | None = None,
     gram_steps: Sequence[int] = (0, -1),
-    key: int = 0,
-    memory_gb: float | None = None,
-    progress: bool = False,
-) -> Any:
+    **options: Unpack[Options],
+) -> xr.Dataset:
     """Train finite networks of every parametrization and width, and set their infinite-width limit beside them.
 
     Args:
@@ -60,25 +76,23 @@ def compare(
       activation: a name, an Activation or a function.
       learning_rate: one base rate for all, or {parametrization: rate}; by default 1, and .3 for ntp.
       seeds: how many initialisations of each width.
-      steps: how many SGD updates.
+      steps: how many updates.
       batch_size: inputs a step sees; None is the full batch. All networks and limits see the same batches.
-      momentum: of SGD, in [0, 1).
+      optimizer: a callable (scaling, learning_rate) -> optax.GradientTransformation. Infinite-width limits are those of
+        `mupjax.sgd` and of partials of it that set momentum, nesterov or weight_decay: beside others their rows say so.
       centred: train and report f - f_0.
       base_width: the width at which parametrizations given by name are the standard network.
       limit: compute the infinite-width rows.
-      particles, limit_runs: of the feature-learning limit (`dynamics.feature_limit`): its error falls a little faster
-        than particles^-1/2, and as limit_runs^-1/2; the runs give the error bars.
-      linearize: train the first-order model around the initial weights instead of the networks: what lies between these
-        and a kernel limit. It has no infinite-width row where features are learned.
-      matrix_free_from: networks at least this wide are trained exactly in law without hidden matrices
-        (`dynamics.matrix_free`).
-      max_directions: of these and of the feature-learning limit, as in `dynamics.matrix_free`: what a hidden matrix may
-        be asked from each side. Long training asks in ever fewer new directions.
       gram_steps: when features are measured, 0 first; negative ones count from the end.
-      key: seed of the random keys.
-      memory_gb: what the largest cell may take, by default the device's memory (`devices`); a larger one is refused
-        before anything runs.
-      progress: show a progress bar with the current cell.
+      **options: particles, limit_runs: of the feature-learning limit (`dynamics.feature_limit`): its error falls a
+        little faster than particles^-1/2, and as limit_runs^-1/2; the runs give the error bars.
+        linearize: train the first-order model around the initial weights instead of the networks: what lies between
+        these and a kernel limit. It has no infinite-width row where features are learned.
+        matrix_free_from: networks at least this wide are trained exactly in law without hidden matrices
+        (`dynamics.matrix_free`).
+        max_directions: of these and of the feature-learning limit, as in `dynamics.matrix_free`: what a hidden matrix
+        may be asked from each side. Long training asks in ever fewer new directions.
+        key, memory_gb, out, executor, about, derive, progress: as in every study (`sweeps.runner.Running`).
 
     Returns:
       An xarray.Dataset with dims parametrization, width (inf is the limit), seed, step, gram_step, layer, input,
@@ -96,112 +110,153 @@ def compare(
       >>> dict(data.train_loss.sizes)
       {'parametrization': 1, 'width': 2, 'seed': 2, 'step': 4}
     """
-    arguments = {k: v for k, v in locals().items() if k not in ("task", "progress")}
-    options: dict[str, Any] = {"base_width": base_width, "depth": depth, "degree": activations.get(activation).degree}
-    presets = [parametrization.get(p, **options) if isinstance(p, str) else p for p in parametrizations]
-    names = [p.name for p in presets]
+    given = {name: value for name, value in locals().items() if name not in ("task", "options")}
+    own, running = runner.split("compare", options, _OWN)
+    phi = activations.get(activation)
+    named = {"base_width": base_width, "depth": depth, "degree": phi.degree}
+    presets = [parametrization.get(p, **named) if isinstance(p, str) else p for p in parametrizations]
+    names = [preset.name for preset in presets]
     widths = [tuple(w) if isinstance(w, list) else w for w in widths]
-    check_counts(depth=depth, seeds=seeds, steps=steps, particles=particles, limit_runs=limit_runs)
+    sampling = Sampling(own["particles"], own["limit_runs"])
+    check_counts(depth=depth, seeds=seeds, steps=steps, particles=sampling.particles, limit_runs=sampling.limit_runs)
     widest = max(presets, key=lambda preset: preset.width_profile)
-    how = _dynamics(widths, depth, widest, linearize, matrix_free_from)
+    how = _dynamics(widths, depth, widest, own["linearize"], own["matrix_free_from"])
     check_distinct(parametrizations=names, widths=widths)
-    rates = learning_rates(learning_rate, names)
-    settings = settings_of(
-        task,
+    rates = cells.learning_rates(learning_rate, names)
+    settings = Settings(
+        key=jax.random.key(running.key),
         depth=depth,
-        activation=activations.get(activation),
+        activation=phi,
         steps=steps,
         centred=centred,
         batch_size=batch_size,
-        momentum=momentum,
-        key=key,
-        memory_gb=memory_gb,
-        particles=particles,
-        limit_runs=limit_runs,
-        max_directions=max_directions,
-        gram_steps=tuple(gram_steps),
+        optimizer=optim.canonical(optimizer),
+        spec=cells.recorded(steps, tuple(gram_steps)),
+        memory_gb=devices.memory_budget(running.memory_gb),
+        max_directions=own["max_directions"],
     )
-    classes = [classification.classify(p, depth, settings.activation) for p in presets]
-    through_grids = [column for column, name in enumerate(how) if name == direct.DENSE]
+    settings.batches(task)  # refuses a batch that is too large before anything runs
+    kinds = [classification.classify(preset, depth, phi).kind for preset in presets]
+    none = [
+        _without_limit(preset, kind, limit, own["linearize"], settings)
+        for preset, kind in zip(presets, kinds, strict=True)
+    ]
+    todo: list[runner.Cell] = []
     plans = []
-    for preset, rate in zip(presets, rates, strict=True) if through_grids else ():
-        chosen = [widths[column] for column in through_grids]
-        grid = _grid(task, preset, chosen, rate, seeds, batch_size, momentum, settings)
-        plans.append((grid, plan(task, grid)))
-    for column, name in enumerate(how):
-        if name != direct.DENSE:
-            direct.check_memory(task, name, hidden_widths(widths[column], depth, widest), seeds, settings)
-    without = [_without_limit(*each, limit, linearize, settings) for each in zip(presets, classes, strict=True)]
-    check_memory(task, [kind for kind, why in zip(classes, without, strict=True) if why is None], settings)
+    for row, (preset, rate) in enumerate(zip(presets, rates, strict=True)):
+        dense = [width for width, name in zip(widths, how, strict=True) if name == DENSE]
+        planned = iter(())
+        if dense:
+            grid = _grid(task, preset, dense, rate, seeds, running.key, settings)
+            whole = plan(task, grid)
+            plans.append(describe(whole))
+            planned = iter(sorted(whole.cells, key=lambda cell: cell.widths))
+        for column, (width, name) in enumerate(zip(widths, how, strict=True)):
+            layers = hidden_widths(width, depth, widest)
+            common = {
+                "name": f"{row}-{column}",
+                "label": f"{preset.name}, width {results.width_label(width)}",
+                "where": {"parametrization": (row,), "width": (column,)},
+                "work": seeds * step_flops(task, layers, batch_size),
+            }
+            if name == DENSE:
+                cell = next(planned)
+                args = (task, grid, whole.programs[cell.program], cell, settings)
+                todo.append(runner.Cell(compute=dense_cell, args=args, **common))
+            else:
+                need = cells.seeds_at_once(task, name, layers, seeds, settings)[1]
+                args = (task, preset, name, width, rate, seeds, settings)
+                todo.append(runner.Cell(compute=other_cell, args=args, bytes=need, **common))
+        if none[row] is None:
+            todo.append(
+                runner.Cell(
+                    name=f"{row}-limit",
+                    label=f"{preset.name}, infinite width",
+                    where={"parametrization": (row,), "width": (len(widths),)},
+                    compute=infinite.compute,
+                    args=(task, preset, kinds[row], rate, settings, sampling, seeds),
+                    work=max(cell.work for cell in todo),
+                    bytes=infinite.bytes_of(task, kinds[row], settings, sampling),
+                )
+            )
+    along = {"parametrization": names, "learning_rate": rates, "classification": kinds}
+    known = known_of([*widths, float("inf")], seeds, settings, along, how)
+    known.attrs |= results.attributes("comparison", given | own | {"key": running.key}, running.about, task)
+    derive = partial(infinite.with_words, none=none, kinds=kinds, settings=settings, sampling=sampling)
+    layout = layout_of(task, known, settings, limit=any(why is None for why in none))
+    return runner.run(runner.Study(layout, tuple(todo), {"grids": plans}, derive), running)
 
-    cells: dict[tuple[int, int], dict[str, np.ndarray]] = {}
-    limits, stderrs = [], {}
-    with progress_bar(len(presets) * (len(widths) + 1), progress) as bar:
-        for row, preset in enumerate(presets):
-            for column, width in enumerate(widths):
-                bar.set_description(f"{preset.name}, width {results.width_label(width)}")
-                if how[column] == direct.DENSE:
-                    grid, planned = plans[row]
-                    run = _through_grid(task, grid, planned, through_grids.index(column), settings)
-                else:
-                    run = direct.train_runs(task, preset, how[column], width, rates[row], seeds, settings)
-                cells[row, column] = results.measure(run)
-                bar.update()
-            bar.set_description(f"{preset.name}, infinite width")
-            word, mean, stderr = without[row], None, None
-            if word is None:
-                word, mean, stderr = infinite_row(task, preset, classes[row], rates[row], settings)
-            limits.append(word)
-            if mean is not None:
-                cells[row, len(widths)] = {k: np.repeat(v, seeds, axis=0) for k, v in mean.items()}
-                stderrs[row] = stderr
-            bar.update()
-    along = {
-        "parametrization": names,
-        "learning_rate": rates,
-        "classification": [c.kind for c in classes],
-        "limit": limits,
+
+def known_of(
+    widths: Sequence[Width | float],
+    seeds: int,
+    settings: Settings,
+    along: Mapping[str, Sequence[str | float]],
+    how: Sequence[str],
+) -> xr.Dataset:
+    """Return the coordinates of a comparison: `along` its parametrizations, `how` each finite width is trained."""
+    import xarray as xr
+
+    coords = results.coordinates(widths, seeds, settings.spec, settings.steps, settings.depth)
+    return xr.Dataset(
+        coords=coords
+        | {name: ("parametrization", list(values)) for name, values in along.items()}
+        | {"dynamics": ("width", [*how, "limit"])}
+    )
+
+
+def layout_of(task: Task, known: xr.Dataset, settings: Settings, *, limit: bool) -> results.Layout:
+    """Return the Layout of networks, and of their limits where there is any."""
+    num_gram = len(settings.spec.resolve_gram_inputs(task))
+    factors = {
+        f"{name}_sampling_factor": ("width", metrics.sampling_factor(known["width"].values, vectors))
+        for name, vectors in (("diversity", num_gram), ("space_time", 2 * num_gram))
     }
-    data = results.dataset(cells, widths, settings.spec, steps, along, arguments, stderrs)
-    return data.assign_coords(dynamics=("width", [*how, "limit"]))
+    of_rows = results.variables(task, settings.spec, RUN_DIMS)
+    every = of_rows | (infinite.variables(of_rows) if limit else {})
+    return results.layout_of(task, settings.spec, known.assign_coords(factors), every, RUN_DIMS[:2])
 
 
-def _without_limit(
-    preset: Parametrization, kind: Classification, limit: bool, linearize: bool, settings: Settings
-) -> str | None:
-    """Why a parametrization's limit is not computed, None where it is."""
+def dense_cell(task: Task, grid: Grid, program: Program, cell: Cell, settings: Settings) -> runner.Arrays:
+    """Train networks of one width through a grid's program, which parametrizations share."""
+    run = training.run_cell(task, grid, program, cell, settings.batches(task))
+    return _measured(jax.tree.map(lambda leaf: leaf[0, 0], run))
+
+
+def other_cell(
+    task: Task, preset: Parametrization, dynamics: str, width: Width, rate: float, seeds: int, settings: Settings
+) -> runner.Arrays:
+    """Train networks of one width by a dynamics of their own."""
+    return _measured(cells.train_seeds(task, preset, dynamics, width, rate, seeds, settings))
+
+
+def _measured(run) -> runner.Arrays:
+    return {name: array[None] for name, array in results.measure(run).items()}
+
+
+def _without_limit(preset: Parametrization, kind: str, limit: bool, linearize: bool, settings: Settings) -> str | None:
+    """Say why a parametrization's limit is not computed, None where it is."""
     if not limit:
         return "not asked for"
-    if linearize and kind.kind == "feature":
+    if linearize and kind == "feature":
         return "none: the first-order model of a network that learns features"
-    return unknown_limit(preset, kind, settings)
+    return infinite.why_none(preset, kind, settings)
 
 
 def _dynamics(
-    widths: Sequence[int | tuple[int, ...]],
-    depth: int,
-    widest: Parametrization,
-    linearize: bool,
-    matrix_free_from: int | None,
+    widths: Sequence[Width], depth: int, widest: Parametrization, linearize: bool, matrix_free_from: int | None
 ) -> list[str]:
     """How each width is trained."""
     if matrix_free_from is None:
-        return [direct.LINEARIZED if linearize else direct.DENSE] * len(widths)
+        return [LINEARIZED if linearize else DENSE] * len(widths)
     check_counts(matrix_free_from=matrix_free_from)
     if linearize:
         raise ValueError(f"Expected `matrix_free_from` or `linearize`, got both: matrix_free_from={matrix_free_from}.")
     sizes = [max(hidden_widths(width, depth, widest)) for width in widths]
-    return [direct.MATRIX_FREE if size >= matrix_free_from else direct.DENSE for size in sizes]
+    return [MATRIX_FREE if size >= matrix_free_from else DENSE for size in sizes]
 
 
-def _through_grid(task: Task, grid: Grid, planned: Plan, position: int, settings: Settings) -> Trajectory:
-    """The runs of one width of a grid."""
-    (cell,) = (cell for cell in planned.cells if cell.widths == (position,))
-    run = run_cell(task, grid, planned.programs[cell.program], cell, settings.batches)
-    return jax.tree.map(lambda leaf: leaf[0, 0], run)
-
-
-def _grid(task, preset, widths, rate, seeds, batch_size, momentum, settings: Settings) -> Grid:
+def _grid(task: Task, preset: Parametrization, widths, rate: float, seeds: int, key, settings: Settings) -> Grid:
     """The networks of one parametrization at one rate: each width a program of its own, shared by parametrizations."""
     return grid_of(
         task,
@@ -210,15 +265,14 @@ def _grid(task, preset, widths, rate, seeds, batch_size, momentum, settings: Set
         depths=(settings.depth,),
         learning_rates=(rate,),
         seeds=seeds,
-        optimizers=("sgd",),
+        optimizers={"sgd": settings.optimizer},  # the name that tells it in a plan
         steps=settings.steps,
-        batch_size=batch_size,
-        momentum=momentum,
+        batch_size=settings.batch_size,
         activation=settings.activation,
         base_width=1,  # the parametrization has one already
         centred=settings.centred,
         spec=settings.spec,
         padding="never",
-        key=settings.seed,
+        key=key,
         memory_gb=settings.memory_gb,
     )

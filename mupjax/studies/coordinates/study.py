@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import flax.linen as nn
 import jax
@@ -23,20 +23,22 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mupjax import devices
+from mupjax import devices, results
 from mupjax import parametrization as presets
 from mupjax.activations import Activation
 from mupjax.dynamics import runs
-from mupjax.dynamics._arguments import check_memory
 from mupjax.network import MLP
 from mupjax.parametrization import Parametrization
-from mupjax.results import arguments_json, versions
+from mupjax.results.layout import words
 from mupjax.studies.coordinates import measured
 from mupjax.studies.coordinates.measured import Look, Loss
 from mupjax.studies.coordinates.slopes import judge as judge
+from mupjax.sweeps import runner
 from mupjax.sweeps.grid import check_counts
-from mupjax.sweeps.progress import progress_bar
 from mupjax.task import Task, loss_per_sample
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 WIDTHS = (64, 128, 256, 512, 1024)
 CONTROL = "sp, one rate (control)"
@@ -50,6 +52,26 @@ class _Model(NamedTuple):
     looks: list[Look]
 
 
+class _How(NamedTuple):
+    """How every network is trained."""
+
+    optimizer: Any
+    learning_rate: Any
+    loss: Loss
+    seeds: int
+    steps: int
+    centred: bool
+    key: jax.Array
+
+
+class Options(runner.Options, total=False):
+    """What the check takes beside a study's options."""
+
+    base_width: int
+    centred: bool
+    control: bool
+
+
 def coord_check(
     make_model: Callable[[int], nn.Module] | None = None,
     *,
@@ -61,17 +83,12 @@ def coord_check(
     widths: Sequence[int] = WIDTHS,
     depth: int = 3,
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
-    base_width: int = 64,
     optimizer: str | Callable[..., optax.GradientTransformation] = "sgd",
     learning_rate: Any = None,
     seeds: int = 16,
     steps: int = 3,
-    centred: bool = True,
-    control: bool = True,
-    key: int = 0,
-    memory_gb: float | None = None,
-    progress: bool = False,
-) -> Any:
+    **options: Unpack[Options],
+) -> xr.Dataset:
     """Measure the coordinates of every layer and their changes over a few updates at several widths.
 
     The batch is all of the task's training inputs, the same at every update and width. Several classes show the powers
@@ -82,7 +99,7 @@ def coord_check(
       task: data and loss, or for a model of one's own
       inputs, targets, loss: what the model is called on; what `loss` compares its outputs with; 'mse',
         'cross_entropy', or a function (outputs, targets) -> losses, which are averaged.
-      parametrization, depth, activation, base_width: of the library's MLP.
+      parametrization, depth, activation: of the library's MLP.
       widths: ascending.
       optimizer: 'sgd', 'adam', 'adamw' or a callable. Where the parameters carry boxes (as those of `mupjax.Dense`
         do) the names mean mupjax's, and a callable is called as (scaling, learning_rate) and checked by
@@ -91,13 +108,12 @@ def coord_check(
       learning_rate: the base rate, a number or an Optax schedule; by default .1 for SGD, .01 for Adam.
       seeds: how many initialisations of each width.
       steps: how many updates.
-      centred: train f - f_0. Under muP the initial output f_0 is of order one at the base width and falls as n^-1/2;
-        the gradients that it is part of would seem to fall with it.
-      control: also check the library's MLP in standard parametrization with one rate for all widths, which must fail.
-        It sees the inputs as vectors.
-      key: seed of the random keys.
-      memory_gb: what the largest cell may take, by default the device's memory (`devices`).
-      progress: show a progress bar.
+      **options: base_width: the width at which a parametrization given by name is the standard network.
+        centred: train f - f_0. Under muP the initial output f_0 is of order one at the base width and falls as
+        n^-1/2; the gradients that it is part of would seem to fall with it.
+        control: also check the library's MLP in standard parametrization with one rate for all widths, which must
+        fail. It sees the inputs as vectors.
+        key, memory_gb, out, executor, about, derive, progress: as in every study (`sweeps.runner.Running`).
 
     Returns:
       An xarray.Dataset with dims model, layer, width, seed, step; `coordinate` is the mean |coordinate| of a layer's
@@ -118,11 +134,13 @@ def coord_check(
       >>> dict(data.coordinate.sizes)
       {'model': 2, 'layer': 2, 'width': 2, 'seed': 2, 'step': 2}
     """
-    arguments = {
-        k: repr(v) if callable(v) and not hasattr(v, "__qualname__") else v  # partial functions have no name
-        for k, v in locals().items()
-        if k not in ("task", "inputs", "targets", "progress")
+    given = {
+        name: repr(value) if callable(value) and not hasattr(value, "__qualname__") else value  # a partial has no name
+        for name, value in locals().items()
+        if name not in ("task", "inputs", "targets", "options")
     }
+    own, running = runner.split("coord_check", options, {"base_width": 64, "centred": True, "control": True})
+    base_width = own["base_width"]
     check_counts(seeds=seeds, steps=steps)
     widths = _check_widths(widths)
     inputs, targets, loss_of = _data(task, inputs, targets, loss)
@@ -130,32 +148,53 @@ def coord_check(
     if make_model is not None:
         name, make = getattr(make_model, "__name__", type(make_model).__name__), make_model
     elif task is not None:
-        options: dict[str, Any] = {"base_width": base_width} if isinstance(parametrization, str) else {}
-        preset = presets.get(parametrization, depth=depth, **options)
+        preset = parametrization
+        if isinstance(preset, str):
+            preset = presets.get(preset, depth=depth, base_width=base_width)
         name, make = preset.name, partial(mlp, out_dim=task.out_dim, parametrization=preset)
     else:
         raise ValueError("Expected `task` for the library's MLP, got none.")
     models = {name: _Model(make, inputs, [measured.look(make(width), inputs) for width in widths])}
-    build = measured.builder(optimizer, learning_rate, models[name].looks[-1].boxed)  # no multiplier is 1 there
-    if control:
+    measured.builder(optimizer, learning_rate, models[name].looks[-1].boxed)  # checks it, where no multiplier is 1
+    if own["control"]:
         plain = presets.sp(base_width=base_width, learning_rate_exponent=0.0)
         vectors, out_dim = _vectors(inputs, models[name].looks[0].f)
         make = partial(mlp, out_dim=out_dim, parametrization=plain)
         models[CONTROL] = _Model(make, vectors, [measured.look(make(width), vectors) for width in widths])
-    for name, model in models.items():
+    how = _How(optimizer, learning_rate, loss_of, seeds, steps, own["centred"], jax.random.key(running.key))
+    layers = list(dict.fromkeys(layer for model in models.values() for layer in model.looks[0].layers))
+    todo = []
+    for row, (name, model) in enumerate(models.items()):
         _check_model(name, model, widths)
-        _check_memory(model.looks[-1], seeds, memory_gb)
-    found: dict[tuple[str, str], list[np.ndarray]] = {}
-    with progress_bar(len(models) * len(widths), progress) as bar:
-        for name, model in models.items():
-            for width in widths:
-                bar.set_description(f"{name}, width {width}")
-                program = measured.program(model.make(width), build, loss_of, steps, centred=centred)
-                means = runs.map_runs(program, _keys(key, seeds, width), model.inputs, targets, optimization_level=1)
-                for layer, values in zip(model.looks[0].layers, means, strict=True):
-                    found.setdefault((name, layer), []).append(np.asarray(values, np.float64))
-                bar.update()
-    return _dataset(found, models, widths, arguments)
+        mine = tuple(layers.index(layer) for layer in model.looks[0].layers)
+        for column, (width, at) in enumerate(zip(widths, model.looks, strict=True)):
+            todo.append(
+                runner.Cell(
+                    name=f"{row}-width{width}",
+                    label=f"{name}, width {width}",
+                    where={"model": (row,), "layer": mine, "width": (column,)},
+                    compute=networks,
+                    args=(model.make, width, model.inputs, targets, how),
+                    work=_numbers(at),
+                    bytes=4 * _numbers(at) * devices.at_once(seeds),
+                )
+            )
+    data = results.digest_of((inputs, targets))
+    about = dict(running.about) | ({"data": data} if task is None else {"task": f"{task!r}, {data}"})
+    attrs = results.attributes("coordinate check", given | own | {"key": running.key}, about)
+    return runner.run(runner.Study(_layout(models, layers, widths, how, attrs), tuple(todo)), running)
+
+
+def networks(
+    make: Callable[[int], nn.Module], width: int, inputs: Any, targets: Any, how: _How
+) -> dict[str, np.ndarray]:
+    """Train one model at one width; a cell's function."""
+    model = make(width)
+    build = measured.builder(how.optimizer, how.learning_rate, measured.look(model, inputs).boxed)
+    program = measured.program(model, build, how.loss, how.steps, centred=how.centred)
+    means = runs.map_runs(program, _keys(how.key, how.seeds, width), inputs, targets, optimization_level=1)
+    whole = np.stack([np.asarray(values, np.float64) for values in means])  # [layer, seed, step, 2]
+    return {"coordinate": whole[..., 0], "change": whole[..., 1]}
 
 
 def _data(task: Task | None, inputs: Any, targets: Any, loss: Any) -> tuple[Any, Any, Loss]:
@@ -181,8 +220,7 @@ def _vectors(inputs: Any, f: Any) -> tuple[jax.Array, int]:
 
 
 @partial(jax.jit, static_argnums=1)
-def _keys(key: Any, seeds: int, width: Any) -> jax.Array:
-    base = jax.random.key(key)
+def _keys(base: jax.Array, seeds: int, width: int) -> jax.Array:
     return jax.vmap(lambda seed: runs.run_key(base, seed, width))(jnp.arange(seeds))
 
 
@@ -211,46 +249,39 @@ def _check_model(name: str, model: _Model, widths: list[int]) -> None:
             )
 
 
-def _check_memory(widest: Look, seeds: int, memory_gb: float | None) -> None:
+def _numbers(at: Look) -> int:
     """Count parameters six times (now, next, gradient, update, two of Adam's), outputs three (now, first, change)."""
-    at_once = devices.at_once(seeds)
-    numbers = 6 * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(widest.boxed))
-    numbers += 3 * sum(map(math.prod, widest.layers.values()))
-    check_memory(4 * numbers * at_once, memory_gb, f"the widest model, {at_once} at once", "take narrower models")
+    parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(at.boxed))
+    return 6 * parameters + 3 * sum(map(math.prod, at.layers.values()))
 
 
-def _dataset(
-    found: dict[tuple[str, str], list[np.ndarray]],
-    models: Mapping[str, _Model],
-    widths: list[int],
-    arguments: Mapping[str, Any],
-) -> Any:
-    """Lay out {(model, layer): a list over widths of [seed, step, 2]}; layers that a model lacks are NaN."""
+def _layout(
+    models: Mapping[str, _Model], layers: list[str], widths: list[int], how: _How, attrs: dict[str, str]
+) -> results.Layout:
+    """Lay out what every layer of every model is measured to be; layers that a model lacks are NaN."""
     import xarray as xr
 
-    layers = list(dict.fromkeys(layer for _, layer in found))
-    seeds, steps, _ = next(iter(found.values()))[0].shape
-    values = np.full((2, len(models), len(layers), len(widths), seeds, steps), np.nan)
-    fixed_size, measured = np.zeros((2, len(models), len(layers)), bool)
-    for (model, layer), of_widths in found.items():
-        place = list(models).index(model), layers.index(layer)
-        values[(slice(None), *place)] = np.moveaxis(np.stack(of_widths), -1, 0)
-        measured[place] = True
-        fixed_size[place] = len({at.layers[layer] for at in models[model].looks}) == 1
     dims = ("model", "layer", "width", "seed", "step")
-    words = ("mean |coordinate| of the layer's output", "mean |change of a coordinate| since step 0")
-    variables = {
-        name: (dims, array, {"units": "1", "long_name": text})
-        for name, array, text in zip(("coordinate", "change"), values, words, strict=True)
+    text = {
+        "coordinate": "mean |coordinate| of the layer's output",
+        "change": "mean |change of a coordinate| since step 0",
     }
+    fixed_size, found = np.zeros((2, len(models), len(layers)), bool)
+    for row, model in enumerate(models.values()):
+        for layer in model.looks[0].layers:
+            place = row, layers.index(layer)
+            found[place] = True
+            fixed_size[place] = len({at.layers[layer] for at in model.looks}) == 1
     coords = {
         "model": list(models),
         "layer": layers,
-        "width": ("width", np.array(widths, float), {"units": "hidden units", "long_name": "width"}),
-        "seed": np.arange(seeds),
-        "step": ("step", np.arange(steps), {"units": "steps"}),
+        "width": ("width", np.array(widths, float), words("width", "hidden units")),
+        "seed": np.arange(how.seeds),
+        "step": ("step", np.arange(how.steps + 1), {"units": "steps"}),
         "control": ("model", [model == CONTROL for model in models]),
-        "measured": (("model", "layer"), measured),
+        "measured": (("model", "layer"), found),
         "fixed_size": (("model", "layer"), fixed_size),
     }
-    return xr.Dataset(variables, coords, {"arguments": arguments_json(arguments), **versions()})
+    known = xr.Dataset(coords=coords, attrs=attrs)
+    variables = {name: results.Variable(dims, "float64", words(words_)) for name, words_ in text.items()}
+    return results.Layout(known, variables, {str(dim): size for dim, size in known.sizes.items()}, dims[:3])

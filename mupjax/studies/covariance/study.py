@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Unpack
 
 import jax
 import numpy as np
 
-from mupjax import activations, results
+from mupjax import activations, devices, optim, results
 from mupjax import parametrization as presets
 from mupjax.activations import Activation
 from mupjax.dynamics import feature_limit
 from mupjax.dynamics.runs import DRAWS
 from mupjax.parametrization import Parametrization, classification
-from mupjax.studies import direct
-from mupjax.studies.cells import check_memory, settings_of
+from mupjax.results import Variable
+from mupjax.results.layout import words
+from mupjax.studies import cells, infinite
+from mupjax.studies.cells import MATRIX_FREE, Settings
+from mupjax.studies.infinite import Sampling
+from mupjax.sweeps import runner
 from mupjax.sweeps.grid import check_counts, check_distinct
-from mupjax.sweeps.progress import progress_bar
 from mupjax.task import Task
 from mupjax.theorems.covariance import FIELDS, CovariancePreservation, Preservation, covariance_preservation
 from mupjax.trajectory import TrajectorySpec
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 DIRECTIONS = ("forward", "backward")
 _DIMS = ("gram_step", "gram_step_2", "matrix", "gram_input", "gram_input_2")
@@ -46,10 +52,8 @@ def covariance_study(
     gram_steps: Sequence[int] = (0, 1, -1),
     particles: int = 2048,
     limit_runs: int = 16,
-    key: int = 0,
-    memory_gb: float | None = None,
-    progress: bool = False,
-) -> Any:
+    **options: Unpack[runner.Options],
+) -> xr.Dataset:
     """Measure covariance preservation (`theorems.covariance`) in networks without hidden matrices and in their limit.
 
     Args:
@@ -61,9 +65,7 @@ def covariance_study(
       activation, learning_rate, steps: as in `compare`.
       gram_steps: when vectors are compared.
       particles, limit_runs: of the limit, as in `compare`.
-      key: seed of the random keys.
-      memory_gb: what the largest part may take, by default the device's memory (`devices`).
-      progress: show a progress bar.
+      **options: key, memory_gb, out, executor, about, derive, progress, as in every study (`sweeps.runner.Running`).
 
     Returns:
       An xarray.Dataset with dims width (inf is the limit), direction, gram_step, gram_step_2, matrix, gram_input,
@@ -79,8 +81,9 @@ def covariance_study(
       >>> list(cases(data)), data.predicted.sizes["matrix"]
       (['32', 'infinite'], 1)
     """
-    arguments = {k: v for k, v in locals().items() if k not in ("task", "progress")}
-    preset = presets.get(parametrization, depth=depth)
+    given = {name: value for name, value in locals().items() if name not in ("task", "options")}
+    _, running = runner.split("covariance_study", options, {})
+    preset, phi = presets.get(parametrization, depth=depth), activations.get(activation)
     check_counts(depth=depth, runs=runs, steps=steps, particles=particles, limit_runs=limit_runs)
     check_distinct(widths=list(widths))
     if depth < 2 or runs < 2 or limit_runs < 2:
@@ -88,58 +91,85 @@ def covariance_study(
             "Expected `depth`, `runs` and `limit_runs` to be at least 2, "
             f"got depth={depth}, runs={runs}, limit_runs={limit_runs}."
         )
-    settings = settings_of(
-        task,
+    cells.recorded(steps, tuple(gram_steps))  # refuses Gram steps that do not begin with 0
+    settings = Settings(
+        key=jax.random.key(running.key),
         depth=depth,
-        activation=activations.get(activation),
+        activation=phi,
         steps=steps,
         centred=False,
         batch_size=None,
-        momentum=0.0,
-        key=key,
-        memory_gb=memory_gb,
-        particles=particles,
-        limit_runs=limit_runs,
-        gram_steps=tuple(gram_steps),
+        optimizer=optim.sgd,
+        spec=TrajectorySpec(gram_steps=tuple(gram_steps), grams=(), space_time=FIELDS),
+        memory_gb=devices.memory_budget(running.memory_gb),
     )
-    settings = settings._replace(spec=TrajectorySpec(gram_steps=tuple(gram_steps), grams=(), space_time=FIELDS))
-    kind = classification.classify(preset, depth, settings.activation)
-    if kind.kind != "feature":
-        raise ValueError(
-            f"Expected `parametrization` to learn features, got {preset.name!r}, whose kind is {kind.kind}."
-        )
-    for width in widths:
-        direct.check_memory(task, direct.MATRIX_FREE, width, runs, settings)
-    check_memory(task, [kind], settings)
-
+    if (kind := classification.classify(preset, depth, phi).kind) != "feature":
+        raise ValueError(f"Expected `parametrization` to learn features, got {preset.name!r}, whose kind is {kind}.")
     sigma = preset.scales("hidden", widths[0], widths[0]).init_std * widths[0] ** 0.5
-    found = []
-    with progress_bar(len(widths) + 1, progress) as bar:
-        for width in widths:
-            bar.set_description(f"{preset.name}, width {width}")
-            networks = direct.train_runs(task, preset, direct.MATRIX_FREE, width, learning_rate, runs, settings)
-            found.append(covariance_preservation(networks, sigma=sigma))
-            bar.update()
-        bar.set_description(f"{preset.name}, infinite width")
-        limit = feature_limit.sample(
-            task,
-            preset,
-            depth=depth,
-            activation=settings.activation,
-            learning_rate=learning_rate,
-            steps=steps,
-            key=jax.random.fold_in(settings.key, DRAWS),
-            num_particles=particles,
-            num_runs=limit_runs,
-            spec=settings.spec,
-            memory_gb=memory_gb,
+    todo = [
+        runner.Cell(
+            name=f"width-{place}",
+            label=f"{preset.name}, width {width}",
+            where={"width": (place,)},
+            compute=networks,
+            args=(task, preset, width, learning_rate, runs, settings, sigma, max(runs, limit_runs)),
+            bytes=cells.seeds_at_once(task, MATRIX_FREE, width, runs, settings)[1],
         )
-        found.append(covariance_preservation(limit, sigma=sigma))
-        bar.update()
-    return _dataset(found, [*map(float, widths), math.inf], settings.spec.resolve_gram_steps(steps), arguments)
+        for place, width in enumerate(widths)
+    ]
+    sampling = Sampling(particles, limit_runs)
+    todo.append(
+        runner.Cell(
+            name="limit",
+            label=f"{preset.name}, infinite width",
+            where={"width": (len(widths),)},
+            compute=limit,
+            args=(task, preset, learning_rate, settings, sampling, sigma, max(runs, limit_runs)),
+            bytes=infinite.bytes_of(task, kind, settings, sampling),
+        )
+    )
+    attrs = results.attributes("covariance", given | {"key": running.key}, running.about, task)
+    counts = [*[runs] * len(widths), limit_runs]
+    layout = _layout(task, [*map(float, widths), math.inf], counts, settings, attrs)
+    return runner.run(runner.Study(layout, tuple(todo)), running)
 
 
-def cases(data: Any) -> dict[str, CovariancePreservation]:
+def networks(
+    task: Task,
+    preset: Parametrization,
+    width: int,
+    rate: float,
+    runs: int,
+    settings: Settings,
+    sigma: float,
+    most: int,
+) -> runner.Arrays:
+    """Return the arrays of networks of one width."""
+    found = cells.train_seeds(task, preset, MATRIX_FREE, width, rate, runs, settings)
+    return _arrays(covariance_preservation(found, sigma=sigma), most)
+
+
+def limit(
+    task: Task, preset: Parametrization, rate: float, settings: Settings, sampling: Sampling, sigma: float, most: int
+) -> runner.Arrays:
+    """Return the arrays of the limit's runs."""
+    found = feature_limit.sample(
+        task,
+        preset,
+        depth=settings.depth,
+        activation=settings.activation,
+        learning_rate=rate,
+        steps=settings.steps,
+        key=jax.random.fold_in(settings.key, DRAWS),
+        num_particles=sampling.particles,
+        num_runs=sampling.limit_runs,
+        spec=settings.spec,
+        memory_gb=settings.memory_gb,
+    )
+    return _arrays(covariance_preservation(found, sigma=sigma), most)
+
+
+def cases(data: xr.Dataset) -> dict[str, CovariancePreservation]:
     """Return what `plots.covariance_preservation` draws, by the words for the width, from a study's Dataset."""
     found = {}
     for row, label in enumerate(map(str, data["width_label"].values)):
@@ -149,31 +179,42 @@ def cases(data: Any) -> dict[str, CovariancePreservation]:
     return found
 
 
-def _side(one: Any, count: int) -> Preservation:
+def _side(one: xr.Dataset, count: int) -> Preservation:
     predicted, empirical, difference, stderr = (one[name].values for name in _WORDS)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(difference == 0, 0.0, difference / stderr)
     return Preservation(predicted, empirical, difference, stderr, z, one["deviation"].values[:count])
 
 
-def _dataset(found: list[CovariancePreservation], widths: list[float], steps: Sequence[int], arguments: Any) -> Any:
+def _arrays(found: CovariancePreservation, most: int) -> runner.Arrays:
+    """Return arrays with one place first; `deviation` NaN beyond the runs that there are, up to `most`."""
+    sides = found.forward, found.backward
+    arrays = {field: np.stack([getattr(side, field) for side in sides])[None] for field in _WORDS}
+    deviation = np.full((1, 2, most), np.nan)
+    deviation[0, :, : found.num_runs] = [side.deviation for side in sides]
+    return arrays | {"deviation": deviation}
+
+
+def _layout(
+    task: Task, widths: list[float], counts: list[int], settings: Settings, attrs: dict[str, str]
+) -> results.Layout:
     import xarray as xr
 
-    variables = {}
-    for field, words in _WORDS.items():
-        array = np.stack([[getattr(side, field) for side in (one.forward, one.backward)] for one in found])
-        variables[field] = (("width", "direction", *_DIMS), array, {"units": "1", "long_name": words})
-    deviation = np.full((len(found), 2, max(one.num_runs for one in found)), np.nan)
-    for row, one in enumerate(found):
-        deviation[row, :, : one.num_runs] = one.forward.deviation, one.backward.deviation
-    words = "relative rms difference of one network's covariances from those that theory predicts"
-    variables["deviation"] = (("width", "direction", "run"), deviation, {"units": "1", "long_name": words})
+    steps = settings.spec.resolve_gram_steps(settings.steps)
     coords = {
-        "width": ("width", widths, {"units": "hidden units", "long_name": "width"}),
+        "width": ("width", widths, words("width", "hidden units")),
         "width_label": ("width", [results.width_label(width) for width in widths]),
-        "num_runs": ("width", [one.num_runs for one in found]),
+        "num_runs": ("width", counts),
         "direction": list(DIRECTIONS),
         "gram_step": ("gram_step", list(steps), {"units": "steps"}),
-        "matrix": np.arange(1, found[0].forward.predicted.shape[2] + 1),
+        "matrix": np.arange(1, settings.depth),
     }
-    return xr.Dataset(variables, coords, {"arguments": results.arguments_json(arguments), **results.versions()})
+    variables = {
+        name: Variable(("width", "direction", *_DIMS), "float64", words(text)) for name, text in _WORDS.items()
+    }
+    text = "relative rms difference of one network's covariances from those that theory predicts"
+    variables["deviation"] = Variable(("width", "direction", "run"), "float64", words(text))
+    inputs = len(settings.spec.resolve_gram_inputs(task))
+    known = xr.Dataset(coords=coords, attrs=attrs)
+    sizes = {str(dim): size for dim, size in known.sizes.items()} | {"run": max(counts), "gram_step_2": len(steps)}
+    return results.Layout(known, variables, sizes | {"gram_input": inputs, "gram_input_2": inputs}, ("width",))

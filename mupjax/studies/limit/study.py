@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Unpack
 
 import jax
-import numpy as np
 
-from mupjax import activations, results
+from mupjax import activations, devices, optim, results
 from mupjax import parametrization as presets
 from mupjax.activations import Activation
+from mupjax.optim import Optimizer
 from mupjax.parametrization import Parametrization, classification
-from mupjax.studies import cells
+from mupjax.studies import cells, infinite
+from mupjax.studies.cells import Settings
+from mupjax.studies.comparison.study import known_of, layout_of
+from mupjax.studies.infinite import Sampling
 from mupjax.studies.limit import widths as width_study
+from mupjax.sweeps import runner
 from mupjax.sweeps.grid import check_counts
-from mupjax.sweeps.progress import progress_bar
 from mupjax.task import Task
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 PARTICLES, RUNS = 4096, 4
+
+
+class Options(runner.Options, total=False):
+    """What the limit takes beside a study's options."""
+
+    particles: int
+    limit_runs: int
+    error: float | None
+    max_seconds: float
+
+
+_OWN = {"particles": PARTICLES, "limit_runs": RUNS, "error": None, "max_seconds": 600.0}
 
 
 def limit(
@@ -31,33 +49,27 @@ def limit(
     learning_rate: float | None = None,
     steps: int = 50,
     batch_size: int | None = None,
-    momentum: float = 0.0,
-    particles: int = PARTICLES,
-    limit_runs: int = RUNS,
-    error: float | None = None,
-    max_seconds: float = 600.0,
+    optimizer: Optimizer = optim.sgd,
     seeds: int = 256,
     base_width: int = 1,
-    key: int = 0,
-    memory_gb: float | None = None,
-    progress: bool = False,
-) -> Any:
+    **options: Unpack[Options],
+) -> xr.Dataset:
     """Train at infinite width, and where widths are given measure how finite networks approach it.
 
     Args:
       task: data and loss.
       parametrization: a name or a Parametrization with a feature-learning or kernel limit.
       widths: ascending widths of a width study (`width_study`), none by default.
-      depth, activation, learning_rate, steps, batch_size, momentum, base_width, key, memory_gb: as in `compare`.
-      particles, limit_runs: of the feature-learning limit (`dynamics.feature_limit`).
-      error: instead of limit_runs: add runs until the largest standard error of a prediction is at most this.
-      max_seconds: with `error`, how long all runs may take.
+      depth, activation, learning_rate, steps, batch_size, optimizer, base_width: as in `compare`.
       seeds: networks of the narrowest widths of the study; fewer of wider ones.
-      progress: show a progress bar.
+      **options: particles, limit_runs: of the feature-learning limit (`dynamics.feature_limit`).
+        error: instead of limit_runs: add runs until the largest standard error of a prediction is at most this.
+        max_seconds: with `error`, how long all runs may take.
+        key, memory_gb, out, executor, about, derive, progress: as in every study (`sweeps.runner.Running`).
 
     Returns:
-      An xarray.Dataset like `compare`'s with one parametrization and infinite width alone; with widths also the
-      variables of `width_study.variables` along the dim `point`.
+      An xarray.Dataset like `compare`'s with one parametrization and infinite width alone; with widths also errors
+      from the limit (`width_study.VARIABLES`) along the dim `point`, and the powers of the width fitted to them.
 
     Raises:
       ValueError: for arguments out of range, a parametrization without a limit, runs that do not fit `memory_gb`, an
@@ -70,51 +82,68 @@ def limit(
       >>> dict(data.train_loss.sizes)
       {'parametrization': 1, 'width': 1, 'seed': 1, 'step': 4}
     """
-    arguments = {k: v for k, v in locals().items() if k not in ("task", "progress", "max_seconds")}
-    options: dict[str, Any] = {"base_width": base_width} if isinstance(parametrization, str) else {}
-    preset = presets.get(parametrization, depth=depth, **options)
-    check_counts(depth=depth, steps=steps, seeds=seeds, particles=particles, limit_runs=limit_runs)
-    kind = classification.classify(preset, depth, activation)
+    given = {name: value for name, value in locals().items() if name not in ("task", "options")}
+    own, running = runner.split("limit", options, _OWN)
+    sampling = Sampling(own["particles"], own["limit_runs"], own["error"], own.pop("max_seconds"))
+    preset = parametrization
+    if isinstance(preset, str):
+        preset = presets.get(preset, depth=depth, base_width=base_width)
+    check_counts(depth=depth, steps=steps, seeds=seeds, particles=sampling.particles, limit_runs=sampling.limit_runs)
+    kind = classification.classify(preset, depth, activation).kind
     (rate,) = cells.learning_rates(learning_rate, [preset.name])
-    settings = cells.settings_of(
-        task,
+    settings = Settings(
+        key=jax.random.key(running.key),
         depth=depth,
         activation=activations.get(activation),
         steps=steps,
-        centred=kind.kind == "kernel",
+        centred=kind == "kernel",
         batch_size=batch_size,
-        momentum=momentum,
-        key=key,
-        memory_gb=memory_gb,
-        particles=particles,
-        limit_runs=limit_runs,
+        optimizer=optim.canonical(optimizer),
+        spec=cells.recorded(steps, (0, -1)),
+        memory_gb=devices.memory_budget(running.memory_gb),
     )
     points = width_study.plan(widths, seeds) if widths else []
-    cells.check_memory(task, [kind], settings)
-    if points and kind.kind == "feature" and error is None and limit_runs < 2:
-        raise ValueError(f"Expected `limit_runs` to be at least 2 beside `widths`, got limit_runs={limit_runs}.")
-    for point in points:
-        width_study.check_memory(task, point, settings)
-    with progress_bar(1 + len(points), progress) as bar:
-        bar.set_description("infinite width")
-        word, mean, stderr = cells.infinite_row(
-            task, preset, kind, rate, settings, error=error, max_seconds=max_seconds
+    if points and kind == "feature" and sampling.error is None and sampling.limit_runs < 2:
+        raise ValueError(
+            f"Expected `limit_runs` to be at least 2 beside `widths`, got limit_runs={sampling.limit_runs}."
         )
-        if mean is None:
-            raise ValueError(f"Expected `parametrization` to have an infinite-width limit, got {preset.name}: {word}.")
-        bar.update()
-        along = {
-            "parametrization": [preset.name],
-            "learning_rate": [rate],
-            "classification": [kind.kind],
-            "limit": [word],
-        }
-        data = results.dataset({(0, 0): mean}, (), settings.spec, steps, along, arguments, {0: stderr or {}})
-        measured = []
-        predictions = mean["predictions"][0]
-        scatter = np.nan_to_num((stderr or {}).get("predictions", 0.0)) + np.zeros_like(predictions)
-        for point in points:
-            bar.set_description(f"width {point[0]}, {point[1]}, {point[2]} seeds")
-            measured.append(width_study.measure(task, preset, point, predictions, scatter, rate, settings))
-            bar.update()
-    return data.assign(width_study.variables(measured)) if measured else data
+    if (why := infinite.why_none(preset, kind, settings)) is not None:
+        raise ValueError(f"Expected `parametrization` to have an infinite-width limit, got {preset.name}: {why}.")
+    todo = [
+        runner.Cell(
+            name="limit",
+            label=f"{preset.name}, infinite width",
+            where={"parametrization": (0,), "width": (0,)},
+            compute=infinite.compute,
+            args=(task, preset, kind, rate, settings, sampling, 1),
+            bytes=infinite.bytes_of(task, kind, settings, sampling),
+        )
+    ]
+    for place, point in enumerate(points):
+        width, dynamics, count = point
+        todo.append(
+            runner.Cell(
+                name=f"point-{place}",
+                label=f"width {width}, {dynamics}, {count} seeds",
+                where={"point": (place,)},
+                compute=width_study.compute,
+                args=(task, preset, point, rate, settings),
+                bytes=cells.seeds_at_once(task, dynamics, width, count, width_study.of_outputs(settings))[1],
+                reads=True,
+            )
+        )
+    along = {"parametrization": [preset.name], "learning_rate": [rate], "classification": [kind]}
+    known = known_of([float("inf")], 1, settings, along, ())
+    known.attrs |= results.attributes("limit", given | own | {"key": running.key}, running.about, task)
+    if points:
+        known = known.assign(width_study.known(points))
+    layout = layout_of(task, known, settings, limit=True)
+    exact = {name: variable._replace(dtype="float64") for name, variable in layout.variables.items()}
+    layout = layout._replace(variables=exact | (width_study.variables() if points else {}))
+    layout = layout._replace(cell_dims=(*layout.cell_dims, "point"))
+
+    def derive(data: xr.Dataset) -> xr.Dataset:
+        data = infinite.with_words(data, [None], [kind], settings, sampling)
+        return width_study.with_slopes(data) if points else data
+
+    return runner.run(runner.Study(layout, tuple(todo), None, derive), running)

@@ -8,15 +8,19 @@ without them: where both do, they must agree.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
 
 from mupjax.parametrization import Parametrization
-from mupjax.studies import direct
-from mupjax.studies.cells import Settings
+from mupjax.results.layout import Variable, words
+from mupjax.studies.cells import DENSE, MATRIX_FREE, Settings, train_seeds
+from mupjax.sweeps.runner import Arrays
 from mupjax.task import Task
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 WIDTHS = tuple(4**k for k in range(3, 11))  # 64 .. 1,048,576
 DENSE_UP_TO, MATRIX_FREE_FROM = 4096, 1024
@@ -63,37 +67,34 @@ def plan(widths: Sequence[int], seeds: int) -> list[tuple[int, str, int]]:
     for width in widths:
         count = max(FEWEST_SEEDS, min(seeds, seeds * FULL_SEEDS_UP_TO // width))
         if width <= DENSE_UP_TO:  # the work grows with the square of the width
-            points.append((width, direct.DENSE, max(FEWEST_SEEDS, min(count, seeds * FULL_SEEDS_UP_TO**2 // width**2))))
+            points.append((width, DENSE, max(FEWEST_SEEDS, min(count, seeds * FULL_SEEDS_UP_TO**2 // width**2))))
         if width >= MATRIX_FREE_FROM:
-            points.append((width, direct.MATRIX_FREE, count))
+            points.append((width, MATRIX_FREE, count))
     return points
 
 
-def check_memory(task: Task, point: tuple[int, str, int], settings: Settings) -> None:
-    """Raise ValueError where a point's runs do not fit the budget."""
-    width, name, seeds = point
-    direct.check_memory(task, name, width, seeds, _of_outputs(settings))
-
-
-def measure(
+def compute(
     task: Task,
     preset: Parametrization,
     point: tuple[int, str, int],
-    reference: np.ndarray,
-    reference_stderr: np.ndarray,
     rate: float,
     settings: Settings,
-) -> Point:
-    """Train one point's seeds and compare their predictions with the limit's [R, P, C]."""
+    *,
+    so_far: xr.Dataset,
+) -> Arrays:
+    """Train one point's seeds and compare their predictions with the limit's in `so_far`; a cell's function."""
+    limit = so_far.isel(parametrization=0, width=0)
     width, name, seeds = point
     # Keys of their own for each dynamics, so that overlapping widths are independent measurements.
-    key = jax.random.fold_in(settings.key, name == direct.DENSE)
-    runs = direct.train_runs(task, preset, name, width, rate, seeds, _of_outputs(settings), key)
-    f = np.asarray(runs.predictions, np.float64)
-    return Point(width, name, seeds, *_errors(f[:, 1:], reference[1:], reference_stderr[1:]))
+    key = jax.random.fold_in(settings.key, name == DENSE)
+    runs = train_seeds(task, preset, name, width, rate, seeds, of_outputs(settings), key)
+    f, reference = (np.asarray(one, np.float64)[..., 1:, :, :] for one in (runs.predictions, limit["predictions"][0]))
+    found = _errors(f, reference, np.nan_to_num(limit["predictions_stderr"].values[1:]))
+    return {name: np.array([value]) for name, value in zip(VARIABLES, found, strict=True)}
 
 
-def _of_outputs(settings: Settings) -> Settings:
+def of_outputs(settings: Settings) -> Settings:
+    """Return the settings without features."""
     return settings._replace(spec=settings.spec.without_grams())
 
 
@@ -142,23 +143,45 @@ def fit(points: Sequence[Point], kind: str) -> Slope:
     return Slope(float(slope), float(covariance[0, 0] ** 0.5), len(chosen))
 
 
-def variables(points: Sequence[Point]) -> dict[str, Any]:
-    """Return the Dataset's variables of a width study, along the dim `point`."""
-    words = {
-        "error_run": "error of one network's outputs from the limit (root mean square)",
-        "error_mean": "error of the mean over initialisations from the limit (root mean square)",
+_RUN = "error of one network's outputs from the limit (root mean square)"
+_MEAN = "error of the mean over initialisations from the limit (root mean square)"
+VARIABLES = {
+    "error_run": _RUN,
+    "error_run_stderr": f"standard error of the {_RUN}",
+    "error_mean": _MEAN,
+    "error_mean_stderr": f"standard error of the {_MEAN}",
+}
+
+
+def variables() -> dict[str, Variable]:
+    """Return what every point fills."""
+    return {name: Variable(("point",), "float64", words(text)) for name, text in VARIABLES.items()}
+
+
+def known(points: Sequence[tuple[int, str, int]]) -> dict[str, tuple]:
+    """Return what is known of the points before they are trained."""
+    sizes, dynamics, seeds = zip(*points, strict=True)
+    return {
+        "point_width": ("point", [float(size) for size in sizes], words("width", "hidden units")),
+        "point_dynamics": ("point", list(dynamics)),
+        "point_seeds": ("point", list(seeds)),
     }
-    found: dict[str, Any] = {}
-    for name, text in words.items():
-        found[name] = ("point", [getattr(p, name) for p in points], {"units": "1", "long_name": text})
-        errors = [getattr(p, f"{name}_stderr") for p in points]
-        found[f"{name}_stderr"] = ("point", errors, {"units": "1", "long_name": f"standard error of the {text}"})
-    for name, kind in (("slope_run", "run"), ("slope_mean", "mean")):
+
+
+def points_of(data: xr.Dataset) -> list[Point]:
+    """Return the points of a finished study."""
+    names = ("point_width", "point_dynamics", "point_seeds", *VARIABLES)
+    return [
+        Point(int(width), str(name), *rest) for width, name, *rest in zip(*(data[n].values for n in names), strict=True)
+    ]
+
+
+def with_slopes(data: xr.Dataset) -> xr.Dataset:
+    """Return the study with the fitted powers of the width, `slope_run` and `slope_mean`."""
+    points, found = points_of(data), {}
+    for kind in ("run", "mean"):
         slope = fit(points, kind)
-        attrs = {"units": "1", "long_name": f"fitted power of the width of error_{kind}"}
-        found[name] = ((), slope.value, attrs | {"points": slope.points})
-        found[f"{name}_stderr"] = ((), slope.stderr, {"units": "1", "long_name": "its standard error"})
-    found["point_width"] = ("point", [float(p.width) for p in points], {"units": "hidden units", "long_name": "width"})
-    found["point_dynamics"] = ("point", [p.dynamics for p in points])
-    found["point_seeds"] = ("point", [p.seeds for p in points])
-    return found
+        attrs = words(f"fitted power of the width of error_{kind}") | {"points": slope.points}
+        found[f"slope_{kind}"] = ((), slope.value, attrs)
+        found[f"slope_{kind}_stderr"] = ((), slope.stderr, words("its standard error"))
+    return data.assign(found)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -18,25 +18,44 @@ import numpy as np
 from mupjax import activations, devices, parametrization, results
 from mupjax.activations import Activation
 from mupjax.dynamics import dense
-from mupjax.dynamics._arguments import check_memory
 from mupjax.dynamics.dense import Batch, Observer, State
 from mupjax.dynamics.runs import BATCHES, map_runs, run_key
 from mupjax.network import MLP, hidden_widths
 from mupjax.observers import curvature, ranks
 from mupjax.optim import initial_rates
 from mupjax.parametrization import Parametrization
+from mupjax.results.layout import words
+from mupjax.sweeps import runner
 from mupjax.sweeps.grid import check_counts, check_distinct
-from mupjax.sweeps.progress import progress_bar
+from mupjax.sweeps.plan import step_flops
 from mupjax.task import Task, batch_order, loss_per_sample
 from mupjax.trajectory import TrajectorySpec
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 OBSERVABLE = ("ranks", "contributions", "preactivations", "ntk")
+CELL_DIMS = ("parametrization", "width")
 PARTS = ranks.Contributions._fields
 
 
 class _Run(NamedTuple):
     key: Any
     batches: Any
+
+
+class _Settings(NamedTuple):
+    """What all networks share."""
+
+    key: jax.Array
+    learning_rate: float
+    steps: int
+    batch_size: int
+    seeds: int
+    spec: TrajectorySpec
+    every: int
+    observe: tuple[str, ...]
+    observed_inputs: jax.Array
 
 
 def training_study(
@@ -55,10 +74,8 @@ def training_study(
     observe: Sequence[str] = (),
     observe_inputs: int = 512,
     keep_predictions: bool = False,
-    key: int = 0,
-    memory_gb: float | None = None,
-    progress: bool = False,
-) -> Any:
+    **options: Unpack[runner.Options],
+) -> xr.Dataset:
     """Train networks by minibatch SGD and record what happens.
 
     Args:
@@ -78,9 +95,7 @@ def training_study(
       observe_inputs: of how many training inputs, picked at random; all where there are fewer. A tangent kernel holds
         the square of their number times that of outputs.
       keep_predictions: whether to keep the outputs of the test inputs, at the start and after the last step.
-      key: seed of the random keys.
-      memory_gb: what a run may take, by default the device's memory (`devices`).
-      progress: show a progress bar.
+      **options: key, memory_gb, out, executor, about, derive, progress, as in every study (`sweeps.runner.Running`).
 
     Returns:
       An xarray.Dataset with dims parametrization, width, seed, step, kernel, layer: `batch_loss` (of the step's batch
@@ -99,57 +114,72 @@ def training_study(
       >>> dict(data.batch_loss.sizes)
       {'parametrization': 2, 'width': 1, 'seed': 1, 'step': 5}
     """
-    arguments = {k: v for k, v in locals().items() if k not in ("task", "progress")}
+    given = {name: value for name, value in locals().items() if name not in ("task", "options")}
+    _, running = runner.split("training_study", options, {})
     presets = [parametrization.get(p, depth=depth) for p in parametrizations]
     names = [p.name for p in presets]
     check_counts(depth=depth, steps=steps, seeds=seeds, record_every=record_every, observe_inputs=observe_inputs)
     check_distinct(parametrizations=names, widths=widths)
-    for given, known in (("calibrated", names), ("observe", OBSERVABLE)):
-        if unknown := sorted(set(arguments[given]) - set(known)):
-            raise ValueError(f"Expected `{given}` to be drawn from {', '.join(known)}, got {unknown[0]!r}.")
-    phi, base = activations.get(activation), jax.random.key(key)
+    for word, known in (("calibrated", names), ("observe", OBSERVABLE)):
+        if unknown := sorted(set(given[word]) - set(known)):
+            raise ValueError(f"Expected `{word}` to be drawn from {', '.join(known)}, got {unknown[0]!r}.")
+    phi, base = activations.get(activation), jax.random.key(running.key)
     spec = TrajectorySpec(
         steps=(0, -1) if keep_predictions else (-1,),
         grams=(),
         eval_inputs=tuple(range(task.num_train, task.num_inputs)),
     )
     widest = max(presets, key=lambda preset: preset.width_profile)
-    for width in widths:
-        layers = hidden_widths(width, depth, widest)
-        need = dense.estimate_bytes(task, width=layers, depth=depth, steps=steps, batch_size=batch_size, spec=spec)
-        at_once = devices.at_once(seeds)
-        need = int(1.5 * need.working * at_once)  # the observers hold two more copies of the parameters
-        if "ntk" in observe:  # four matrices of every pair of outputs
-            side = min(observe_inputs, task.num_train) * task.out_dim
-            need += 4 * side**2 * task.x_train.dtype.itemsize * at_once
-        check_memory(need, memory_gb, f"{at_once} networks of width {width}", "take fewer units or inputs")
     chosen = jax.random.permutation(jax.random.fold_in(base, BATCHES), task.num_train)[:observe_inputs]
-    found: dict[str, list[list[Any]]] = {}
-    with progress_bar(len(presets) * len(widths), progress) as bar:
-        for preset in presets:
-            rows: dict[str, list[Any]] = {}
-            for width in widths:
-                bar.set_description(f"{preset.name}, width {width}")
-                model = MLP(width, depth, task.out_dim, preset, phi)
-                train = partial(
-                    _train,
-                    model=model,
-                    learning_rate=learning_rate,
-                    steps=steps,
-                    is_calibrated=preset.name in calibrated,
-                    spec=spec,
-                    observers=_observers(model, task, chosen, observe, record_every),
+    settings = _Settings(base, learning_rate, steps, batch_size, seeds, spec, record_every, tuple(observe), chosen)
+    todo = []
+    for row, preset in enumerate(presets):
+        for column, width in enumerate(widths):
+            todo.append(
+                runner.Cell(
+                    name=f"{row}-{column}",
+                    label=f"{preset.name}, width {width}",
+                    where={"parametrization": (row,), "width": (column,)},
+                    compute=networks,
+                    args=(task, MLP(width, depth, task.out_dim, preset, phi), preset.name in calibrated, settings),
+                    work=step_flops(task, hidden_widths(width, depth, widest), batch_size),
+                    bytes=_bytes(task, hidden_widths(width, depth, widest), settings),
                 )
-                runs = _runs(base, width, seeds, task, batch_size, steps)
-                with warnings.catch_warnings():
-                    warnings.filterwarnings("ignore", ".*Hajjar", UserWarning)  # here theory is put to the test
-                    one = map_runs(train, runs, task)
-                for name, array in jax.tree.map(np.asarray, one).items():
-                    rows.setdefault(name, []).append(array)
-                bar.update()
-            for name, arrays in rows.items():
-                found.setdefault(name, []).append(arrays)
-    return _dataset(found, names, widths, range(0, steps + 1, record_every), depth, arguments, task)
+            )
+    attrs = results.attributes("training", given | {"key": running.key}, running.about, task)
+    layout = _layout(task, names, widths, depth, settings, attrs)
+    return runner.run(runner.Study(layout, tuple(todo)), running)
+
+
+def networks(task: Task, model: MLP, is_calibrated: bool, settings: _Settings) -> runner.Arrays:
+    """Train the seeds of one parametrization and width; a cell's function."""
+    train = partial(
+        _train,
+        model=model,
+        learning_rate=settings.learning_rate,
+        steps=settings.steps,
+        is_calibrated=is_calibrated,
+        spec=settings.spec,
+        observers=_observers(model, task, settings.observed_inputs, settings.observe, settings.every),
+    )
+    width = model.width if isinstance(model.width, int) else max(model.width)
+    runs = _runs(settings.key, width, settings.seeds, task, settings.batch_size, settings.steps)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*Hajjar", UserWarning)  # here theory is put to the test
+        found = map_runs(train, runs, task)
+    return {name: np.asarray(array)[None] for name, array in found.items()}
+
+
+def _bytes(task: Task, layers: tuple[int, ...], settings: _Settings) -> float:
+    """What networks of a width take at once."""
+    steps, batch_size, spec = settings.steps, settings.batch_size, settings.spec
+    one = dense.estimate_bytes(task, width=layers, depth=len(layers), steps=steps, batch_size=batch_size, spec=spec)
+    at_once = devices.at_once(settings.seeds)
+    need = 1.5 * one.working * at_once  # the observers hold two more copies of the parameters
+    if "ntk" in settings.observe:  # four matrices of every pair of outputs
+        side = len(settings.observed_inputs) * task.out_dim
+        need += 4 * side**2 * task.x_train.dtype.itemsize * at_once
+    return need
 
 
 def _train(
@@ -252,45 +282,53 @@ _WORDS = {
 }
 
 
-def _dataset(found: Any, names: list[str], widths: Any, steps: range, depth: int, arguments: Any, task: Task) -> Any:
+def _layout(
+    task: Task, names: list[str], widths: Sequence[int], depth: int, settings: _Settings, attrs: dict[str, str]
+) -> results.Layout:
+    """Return the layout of the Dataset; of a test set with its classes' shares, or its inputs and targets."""
     import xarray as xr
 
-    variables: dict[str, Any] = {
-        name: (
-            ("parametrization", "width", "seed", *_DIMS[name]),
-            np.stack([np.stack(row) for row in rows]),
-            _attrs(name),
-        )
-        for name, rows in found.items()
+    single = str(jax.dtypes.canonicalize_dtype(float))
+    found = {"batch_loss": single, "initial_rate": single, "clipped": "bool", "train_loss": single}
+    known: dict[str, Any] = {}
+    if task.y_test is not None and task.out_dim > 1:
+        found["test_error"] = single
+        label = np.asarray(task.y_test if task.loss == "cross_entropy" else np.argmax(np.asarray(task.y_test), axis=-1))
+        share = np.bincount(label, minlength=task.out_dim) / len(label)
+        known["class_share"] = ("output",), share, words("share of the test inputs in each class")
+    if len(settings.spec.resolve_steps(settings.steps)) > 1:
+        found["predictions"] = single
+        for name, x, y in (("train", task.x_train, task.y_train), ("test", task.x_test, task.y_test)):
+            index, which = f"{name}_index", {"train": "training", "test": "test"}[name]
+            known[f"{name}_input"] = (index, "input_dim"), np.asarray(x), words(f"{which} inputs")
+            targets = np.asarray(y)
+            known[f"{name}_target"] = (index, "output")[: targets.ndim], targets, words(f"{which} targets")
+    of_observed = {
+        "ranks": {"rank_h": "int32", "rank_x": "int32"},
+        "contributions": {"contribution": single},
+        "preactivations": {"preactivation_change": single},
+        "ntk": {"ntk_change": single},
     }
+    for name in settings.observe:
+        found |= of_observed[name]
+    variables = {
+        name: results.Variable((*CELL_DIMS, "seed", *_DIMS[name]), dtype, words(_WORDS[name]))
+        for name, dtype in found.items()
+    }
+    steps = range(0, settings.steps + 1, settings.every)
     coords = {
         "parametrization": names,
-        "width": ("width", np.array(widths, float), {"units": "hidden units", "long_name": "width"}),
-        "step": ("step", list(steps), {"units": "updates", "long_name": "step"}),
+        "width": ("width", np.array(widths, float), words("width", "hidden units")),
+        "step": ("step", list(steps), words("step", "updates")),
         "kernel": np.arange(1, depth + 2),
         "layer": np.arange(1, depth + 1),
         "part": list(PARTS),
         "time": ["start", "end"],
     }
-    if "predictions" in variables:
-        for name, x, y in (("train", task.x_train, task.y_train), ("test", task.x_test, task.y_test)):
-            index, words = f"{name}_index", {"train": "training", "test": "test"}[name]
-            inputs = (index, "input_dim"), np.asarray(x), {"units": "1", "long_name": f"{words} inputs"}
-            dims = (index, "output")[: np.asarray(y).ndim]
-            targets = dims, np.asarray(y), {"units": "1", "long_name": f"{words} targets"}
-            variables |= {f"{name}_input": inputs, f"{name}_target": targets}
-    if "test_error" in variables:
-        label = np.asarray(task.y_test if task.loss == "cross_entropy" else np.argmax(np.asarray(task.y_test), axis=-1))
-        share = np.bincount(label, minlength=task.out_dim) / len(label)
-        words = {"units": "1", "long_name": "share of the test inputs in each class"}
-        variables["class_share"] = ("output",), share, words
-    used = {dim for dims, _, _ in variables.values() for dim in dims}
+    used = {dim for dims, _, _ in [*variables.values(), *known.values()] for dim in dims}
     coords = {name: value for name, value in coords.items() if name in used}
-    about = {"task": repr(task), "num_classes": task.out_dim}
-    return xr.Dataset(
-        variables, coords, {"arguments": results.arguments_json(arguments), **about, **results.versions()}
-    )
-
-
-def _attrs(name: str) -> dict[str, str]:
-    return {"units": "1", "long_name": _WORDS[name]}
+    about = attrs | {"task": repr(task), "num_classes": task.out_dim}
+    dataset = xr.Dataset(known, coords, about)
+    tests = 0 if task.x_test is None else len(task.x_test)
+    sizes = {"seed": settings.seeds, "output": task.out_dim, "test_index": tests}
+    return results.Layout(dataset, variables, sizes | {str(d): n for d, n in dataset.sizes.items()}, CELL_DIMS)

@@ -1,0 +1,289 @@
+"""The only loop over cells: memory, progress, what is kept and gone on with, workers and processes.
+
+A study says what its Dataset will hold (a Layout) and gives cells: pure functions with their arguments. With `out`
+every cell is written when it is done, and the same call again computes only what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypedDict, runtime_checkable
+
+import jax
+import numpy as np
+
+from mupjax import devices
+from mupjax.results import layout as layouts
+from mupjax.results import store
+from mupjax.results.layout import Layout
+from mupjax.sweeps import executors
+from mupjax.sweeps.progress import Progress, progress_of
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Arrays = dict[str, np.ndarray]
+
+
+@runtime_checkable
+class Compute(Protocol):
+    """What computes a cell: its arguments to arrays by variable, one axis for the cell's places first."""
+
+    def __call__(self, *args: Any, **so_far: Any) -> Arrays: ...
+
+
+class Cell(NamedTuple):
+    """What is computed, kept and gone on with as one.
+
+    Attributes:
+      name: a part of a file's name, of its own.
+      label: what progress shows.
+      where: the positions that it fills along every dim of cells that its variables have.
+      compute: a function of a module, so that workers find it.
+      args: its arguments.
+      work: its weight in the progress.
+      bytes: what it takes at once.
+      reads: whether it is computed after the others and sees the Dataset of these as `so_far`.
+    """
+
+    name: str
+    label: str
+    where: Mapping[str, tuple[int, ...]]
+    compute: Compute
+    args: tuple[Any, ...]
+    work: float = 1.0
+    bytes: float = 0.0
+    reads: bool = False
+
+
+class Study(NamedTuple):
+    """What a study gives to be run.
+
+    Attributes:
+      layout: of its Dataset, arguments and versions among the attributes.
+      cells: in the order in which they run, of different names.
+      plan: what else the bits of an unfinished study depend on, as JSON can write it.
+      derive: adds what follows from all cells together.
+    """
+
+    layout: Layout
+    cells: tuple[Cell, ...]
+    plan: Mapping[str, Any] | None = None
+    derive: Callable[[xr.Dataset], xr.Dataset] | None = None
+
+
+class Options(TypedDict, total=False):
+    """How a study is run, in every study's call the same words: the fields of Running."""
+
+    key: int | jax.Array
+    memory_gb: float | None
+    out: str | os.PathLike[str] | None
+    executor: Executor | None
+    about: Mapping[str, Any]
+    derive: Callable[[xr.Dataset], xr.Dataset] | None
+    progress: bool
+
+
+class Running(NamedTuple):
+    """How a study is run; nothing but `key` changes a number.
+
+    Attributes:
+      key: seed of the random keys, or a JAX key.
+      memory_gb: what the largest cell may take, by default the device's memory (`devices`); a larger one is refused
+        before anything runs.
+      out: a directory for results.zarr; it may hold an unfinished study of the same arguments, which is gone on with.
+      executor: any `concurrent.futures.Executor`: cells go to its workers, which write into `out`, a directory that
+        all of them see. Process pools must use 'spawn'.
+      about: what else is kept with the arguments, as a data set's settings.
+      derive: adds variables to the finished Dataset.
+      progress: whether to show progress: a bar on a terminal, in a log a line for every cell.
+    """
+
+    key: int | jax.Array = 0
+    memory_gb: float | None = None
+    out: str | os.PathLike[str] | None = None
+    executor: Executor | None = None
+    about: Mapping[str, Any] = {}
+    derive: Callable[[xr.Dataset], xr.Dataset] | None = None
+    progress: bool = False
+
+
+def split(
+    study: str, options: Mapping[str, Any], own: Mapping[str, Any], **defaults: Any
+) -> tuple[dict[str, Any], Running]:
+    """Return a study's own options, those not given at their defaults, and how it is run.
+
+    Args:
+      study: the name of its function.
+      options: what the call gave.
+      own: the study's own options with their defaults.
+      **defaults: of Running's fields, where they are others than its own.
+
+    Raises:
+      TypeError: for an option that is neither.
+    """
+    if unknown := [name for name in options if name not in own and name not in Running._fields]:
+        raise TypeError(f"{study}() got an unexpected keyword argument {unknown[0]!r}")
+    mine = {name: options.get(name, default) for name, default in own.items()}
+    return mine, Running(**(defaults | {name: value for name, value in options.items() if name not in own}))
+
+
+def run(study: Study, running: Running) -> xr.Dataset:
+    """Compute a study's cells and return its Dataset; with `out`, what lies there is read and the rest computed.
+
+    Under `jax.distributed`, processes share the cells out.
+
+    Raises:
+      ValueError: for cells that do not fit `memory_gb`, an `out` of other arguments, workers without `out`.
+      RuntimeError: where workers were lost; what is finished is kept.
+      OSError: where the disk is full; likewise.
+    """
+    if running.out is None and (running.executor is not None or jax.process_count() > 1):
+        raise ValueError("Expected `out` where workers or several processes share the cells out, got None.")
+    check_memory(study.cells, devices.memory_budget(running.memory_gb))
+    if study.plan is not None:
+        attrs = study.layout.coords.attrs | {"plan": json.dumps(study.plan)}
+        study = study._replace(layout=study.layout._replace(coords=study.layout.coords.assign_attrs(attrs)))
+    derive = _both(study.derive, running.derive)
+    if running.out is None:
+        return _in_memory(study, derive, running.progress)
+    out = Path(running.out).absolute()
+    try:
+        return _stored(study, derive, out, running)
+    except KeyboardInterrupt as stop:
+        stop.add_note(f"Interrupted: what is finished is kept in {out}; the same call goes on from there.")
+        raise
+
+
+def check_memory(cells: Sequence[Cell], budget: float) -> None:
+    """Raise ValueError where a cell takes more than `budget` GB."""
+    largest = max(cells, key=lambda cell: cell.bytes)
+    if largest.bytes > 1e9 * budget:
+        raise ValueError(
+            f"Expected the runs to fit memory_gb={budget:g}, got about {largest.bytes / 1e9:.2g} GB for "
+            f"{largest.label}; raise `memory_gb`, or take fewer seeds, inputs, recorded steps or units."
+        )
+
+
+def work(job: tuple[Path, Cell, str, str]) -> str:
+    """Compute a cell and write it, unless that is done already; what a worker does. Returns the cell's name.
+
+    Raises:
+      ValueError: where the worker's devices or its JAX are not those that the study was planned for.
+    """
+    path, cell, *wanted = job
+    if store.is_done(path, cell.name):
+        return cell.name
+    here = [devices.traits().inner, jax.__version__]
+    if here != wanted:
+        raise ValueError(f"Expected workers with devices and JAX as planned, {tuple(wanted)}, got {tuple(here)}.")
+    start = time.perf_counter()
+    arrays = _compute(cell, store.read(path) if cell.reads else None)
+    return store.put(path, cell.name, cell.where, arrays, time.perf_counter() - start)
+
+
+def _compute(cell: Cell, so_far: xr.Dataset | None) -> Arrays:
+    return cell.compute(*cell.args, so_far=so_far) if cell.reads else cell.compute(*cell.args)
+
+
+def _in_memory(study: Study, derive: Callable[[xr.Dataset], xr.Dataset], shown: bool) -> xr.Dataset:
+    dataset = layouts.empty(study.layout)
+    with progress_of(study.cells, shown) as progress:
+        for cell in _in_order(study.cells):
+            progress.start(cell)
+            layouts.put(dataset, cell.where, _compute(cell, dataset))
+            progress.done(cell)
+    return derive(dataset).assign_attrs(complete=1)
+
+
+def _stored(study: Study, derive: Callable[[xr.Dataset], xr.Dataset], out: Path, running: Running) -> xr.Dataset:
+    path = _open(study.layout, out)
+    _wait_for_processes("created")
+    todo = [cell for cell in study.cells if not store.is_done(path, cell.name)]
+    _wait_for_processes("listed")  # the same list for all, before one of them finishes a cell
+    planned = devices.traits().inner, store.attributes(path)["version_jax"]
+    with progress_of(study.cells, running.progress, [cell for cell in study.cells if cell not in todo]) as progress:
+        for wave in (False, True):
+            jobs = [(cell, (path, cell, *planned)) for cell in todo if cell.reads == wave]
+            if running.executor is not None:
+                executors.run_cells(running.executor, work, jobs, progress.done)
+            else:
+                _raise_everywhere(_run_share(jobs[jax.process_index() :: jax.process_count()], progress))
+    if jax.process_index() == 0 and not store.attributes(path)["complete"]:
+        dataset = store.read(path)
+        found = derive(dataset)
+        store.finish(path, [cell.name for cell in study.cells], found.drop_vars(list(dataset.variables)))
+    _wait_for_processes("complete")
+    return store.read(path)
+
+
+def _in_order(cells: Sequence[Cell]) -> list[Cell]:
+    return sorted(cells, key=lambda cell: cell.reads)
+
+
+def _both(*steps: Callable[[xr.Dataset], xr.Dataset] | None) -> Callable[[xr.Dataset], xr.Dataset]:
+    def derive(dataset: xr.Dataset) -> xr.Dataset:
+        for step in steps:
+            dataset = dataset if step is None else step(dataset)
+        return dataset
+
+    return derive
+
+
+def _run_share(jobs: Sequence[tuple[Cell, Any]], progress: Progress) -> Exception | None:
+    """Run jobs in this process; under `jax.distributed` a failure waits until the others have heard of it."""
+    for cell, job in jobs:
+        progress.start(cell)
+        try:
+            work(job)
+        except Exception as error:
+            if jax.process_count() == 1:
+                raise
+            return error
+        progress.done(cell)
+    return None
+
+
+def _raise_everywhere(failure: Exception | None) -> None:
+    """Raise in every process where one failed: none waits for a cell that does not come."""
+    if jax.process_count() == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    failed = multihost_utils.process_allgather(np.array(failure is not None))
+    if failed.any():
+        where = ", ".join(map(str, np.flatnonzero(failed)))
+        words = f"Expected every process to finish its cells, got a failure in process {where}"
+        raise RuntimeError(f"{words}: {failure}." if failure else f"{words}.") from failure
+
+
+def _open(layout: Layout, out: Path) -> Path:
+    """The store in `out`: a new one, or one of the same arguments, plan and versions."""
+    attrs = layout.coords.attrs
+    path = store.check_directory(out, attrs["arguments"])
+    if path is None:
+        if jax.process_index() == 0:
+            store.create(layout, out)
+        return out / store.STORE
+    stored = store.attributes(path)
+    if not stored["complete"]:
+        for name in ("plan", "version_jax", "device"):  # what the bits of an interrupted study depend on
+            if stored.get(name) != attrs.get(name):
+                raise ValueError(
+                    f"Expected `out` to hold an unfinished study of the same {name.removeprefix('version_')}, got "
+                    f"{path} with {stored.get(name)}, not {attrs.get(name)}."
+                )
+    return path
+
+
+def _wait_for_processes(name: str) -> None:
+    """Wait until every process of `jax.distributed` is here."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(name)

@@ -1,0 +1,161 @@
+"""Datasets of the structure that studies return, from formulas: what tests of figures and reports read."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import xarray as xr
+
+from mupjax import metrics
+
+NAMES = ("sp", "ntp", "mup", "ip", "hp", "ip_llr")
+WORDS = {
+    "kernel": "kernel limit",
+    "feature": "feature-learning limit: not computed",
+    "trivial": "trivial: stuck at initialisation",
+}
+KINDS = ("kernel", "kernel", "feature", "trivial", "kernel", "feature")
+RESOLUTION = 4e-13
+SGD, ADAM = 2.0 ** np.arange(-3, 4), 2.0 ** np.arange(-10, -4)
+
+
+def comparison(names=NAMES[:4], widths=(64, 256, 1024), seeds=3, steps=20, inputs=32, depth=2, test=True):
+    """A Dataset of `compare`'s structure from formulas: kernel limits at infinity, NaN for the other kinds."""
+    sizes = np.array([float(max(w) if isinstance(w, tuple) else w) for w in widths] + [math.inf])
+    labels = ["x".join(map(str, w)) if isinstance(w, tuple) else str(w) for w in widths] + ["infinite"]
+    kinds = KINDS[: len(names)]
+    row, layer = np.arange(1.0, len(names) + 1)[:, None, None], np.arange(1.0, depth + 1)
+    root = sizes[:, None] ** -0.5  # zero at infinity
+    spread = np.where(np.isinf(sizes)[:, None], 1.0, 1 + 0.1 * np.arange(seeds))  # the limit's row is repeated
+    whole = (len(names), len(sizes), seeds, 2, depth)
+    arrays = {}
+    for name, floor in (("train_loss", 1e-3), ("test_loss", 1e-2))[: 2 if test else 1]:
+        curve = 0.5 * np.exp(-0.1 * row[..., None] * np.arange(steps + 1)) + floor * (1 + root[..., None])
+        arrays[name] = (curve * spread[..., None]).astype(np.float32)
+    factors = {
+        "diversity": metrics.sampling_factor(sizes, inputs),
+        "space_time_lambda_min": metrics.sampling_factor(sizes, 2 * inputs),
+    }
+    for features in "hx":
+        arrays[f"feature_change_{features}"] = (row * root * spread)[..., None, None] * np.stack([0 * layer, layer])
+        for metric, factor in factors.items():
+            value = 1e-3 * (row * factor[:, None] * spread)[..., None, None] * layer
+            if metric != "diversity":
+                value[:, -1] = 0.0  # first and last features are the same in a kernel limit
+            value = np.where(value > 0, value, -1e-15)  # as rounding leaves a zero
+            arrays[f"{metric}_{features}"] = np.broadcast_to(value, whole)
+            arrays[f"{metric}_{features}_resolution"] = np.full(whole, RESOLUTION)
+        vectors = np.random.default_rng(0).normal(size=(*whole, inputs, 2 * inputs))
+        arrays[f"{features}_gram"] = vectors @ np.swapaxes(vectors, -1, -2) / (2 * inputs)
+    trailing = {1: ("step",), 2: ("gram_step", "layer"), 4: ("gram_step", "layer", "gram_input", "gram_input_2")}
+    variables = {}
+    for name, array in arrays.items():
+        array = array.copy()
+        array[[kind != "kernel" for kind in kinds], -1] = np.nan
+        dims = ("parametrization", "width", "seed", *trailing[array.ndim - 3])
+        variables[name] = (dims, array, {"units": "1", "long_name": f"the {name.replace('_', ' ')}"})
+    coords = {
+        "parametrization": list(names),
+        "width": ("width", sizes, {"units": "hidden units", "long_name": "width"}),
+        "width_label": ("width", labels),
+        "seed": np.arange(seeds),
+        "step": np.arange(steps + 1),
+        "gram_step": [0, steps],
+        "layer": np.arange(1, depth + 1),
+        "learning_rate": ("parametrization", [0.3 * (i + 1) for i in range(len(names))]),
+        "classification": ("parametrization", list(kinds)),
+        "limit": ("parametrization", [WORDS[kind] for kind in kinds]),
+        "diversity_sampling_factor": ("width", factors["diversity"]),
+        "space_time_sampling_factor": ("width", factors["space_time_lambda_min"]),
+    }
+    arguments = '{"batch_size": null, "centred": true, "depth": 2, "learning_rate": null, "widths": [64, [32, 16]]}'
+    return xr.Dataset(variables, coords, {"arguments": arguments, "version_jax": "0.1.2", "device": "abacus"})
+
+
+def diverge(dataset, **where):
+    """Turn runs into NaN from the second step on, as a diverged run is."""
+    for name, variable in dataset.data_vars.items():
+        axis = "step" if "step" in variable.dims else "gram_step"
+        cells = {**where, axis: slice(1, None)}
+        dataset[name][{k: v for k, v in cells.items() if k in variable.dims}] = np.nan
+    return dataset
+
+
+def sweep(names=("sp", "mup"), optimizers=("sgd", "adam"), depths=(2,), widths=(64, 256, 1024), seeds=3, test=True):
+    """A Dataset of `mupjax.sweep`'s structure: parabolas in log rate; sp's best rate falls as the root of the width.
+
+    More than two octaves above the best rate seed 0 diverges, more than three octaves above it all do.
+    """
+    sizes = np.array([float(max(w) if isinstance(w, tuple) else w) for w in widths])
+    labels = ["x".join(map(str, w)) if isinstance(w, tuple) else str(w) for w in widths]
+    rates = np.unique(np.concatenate([{"sgd": SGD, "adam": ADAM}[name] for name in optimizers]))
+    asked = np.stack([np.isin(rates, {"sgd": SGD, "adam": ADAM}[name]) for name in optimizers])
+    best = np.array([{"sgd": 1.0, "adam": 2.0**-7}[name] for name in optimizers])[:, None]
+    shape = (len(names), len(depths), len(optimizers), len(sizes), len(rates), seeds)
+    best = np.stack([best * (sizes / sizes[0]) ** (-0.5 * (name == "sp")) for name in names])[:, None, :, :, None, None]
+    octaves = np.log2(rates[:, None] / best)
+    final = 0.02 * (1 + 10 / np.sqrt(sizes[:, None, None])) * (1 + octaves**2) * (1 + 0.1 * np.arange(seeds))
+    final = np.broadcast_to(final * np.arange(1, len(depths) + 1)[:, None, None, None, None], shape).copy()
+    final[np.broadcast_to(octaves > np.where(np.arange(seeds) == 0, 2, 3), shape)] = np.nan
+    variables = {}
+    for name in ("train_loss", "test_loss")[: 2 if test else 1]:
+        curves = np.stack([np.full(shape, 0.5), final * (1 + (name == "test_loss"))], -1).astype(np.float32)
+        curves[~np.broadcast_to(asked[:, None, :, None], shape)] = np.nan
+        dims = ("parametrization", "depth", "optimizer", "width", "learning_rate", "seed", "step")
+        long_name = {"train_loss": "training loss", "test_loss": "test loss"}[name]
+        variables[name] = (dims, curves, {"units": "1", "long_name": long_name})
+    variables["asked"] = ("optimizer", "learning_rate"), asked
+    coords = {
+        "parametrization": list(names),
+        "depth": list(depths),
+        "optimizer": list(optimizers),
+        "width": ("width", sizes, {"units": "hidden units", "long_name": "width"}),
+        "width_label": ("width", labels),
+        "learning_rate": rates,
+        "seed": np.arange(seeds),
+        "step": [0, 200],
+    }
+    arguments = '{"batch_size": 64, "steps": 200, "optimizers": ["sgd", "adam"], "widths": [64, 256, 1024]}'
+    return xr.Dataset(variables, coords, {"arguments": arguments, "version_jax": "0.1.2", "device": "abacus"})
+
+
+def with_optimum(dataset, seeds=3):
+    """The sweep with a best rate for every seed, in halves of an octave about the line, and its drift."""
+    names, optimizers, widths = (dataset[name].values for name in ("parametrization", "optimizer", "width"))
+    drift = np.array([[-0.5 * (name == "sp")] * len(optimizers) for name in names])
+    level = np.log2([{"sgd": 1.0, "adam": 2.0**-7}[name] for name in optimizers])
+    logs = level[:, None] + drift[..., None] * np.log2(widths / widths[0])
+    spread = np.linspace(-0.5, 0.5, seeds) if seeds > 1 else np.zeros(1)
+    dims = ("parametrization", "optimizer")
+    return dataset.assign(
+        best_rate=((*dims, "width", "seed"), 2.0 ** (logs[..., None] + spread), {"units": "1"}),
+        drift=(dims, drift),
+        drift_half_width=(dims, np.full(drift.shape, 0.034)),
+    )
+
+
+def coordinates(models=("mup", "sp"), layers=("layer_1", "layer_2", "readout"), widths=(64, 128, 256, 512), seeds=3):
+    """A Dataset of a coordinate check: level in muP, while in sp all changes grow as the root of the width."""
+    steps, sizes = np.arange(5), np.array(widths, float)
+    layer = np.arange(1.0, len(layers) + 1)[:, None, None, None]
+    growth = np.stack([(sizes / 64) ** (0.5 * (model == "sp")) for model in models])[:, None, :, None, None]
+    change = 0.1 * growth * layer * np.sqrt(steps) * (1 + 0.1 * np.arange(seeds)[:, None])
+    dims = ("model", "layer", "width", "seed", "step")
+    words = ("mean |coordinate| of the layer's output", "mean |change of a coordinate| since step 0")
+    variables = {
+        name: (dims, values, {"units": "1", "long_name": text})
+        for name, values, text in zip(("coordinate", "change"), (0.5 + change, change), words, strict=True)
+    }
+    coords = {
+        "model": list(models),
+        "layer": list(layers),
+        "width": ("width", sizes, {"units": "hidden units", "long_name": "width"}),
+        "seed": np.arange(seeds),
+        "step": ("step", steps, {"units": "steps"}),
+        "control": ("model", [model == "sp" for model in models]),
+        "measured": (("model", "layer"), np.ones((len(models), len(layers)), bool)),
+        "fixed_size": (("model", "layer"), np.tile(np.array(layers) == "readout", (len(models), 1))),
+    }
+    arguments = '{"depth": 2, "optimizer": "sgd", "steps": 4, "widths": [64, 128, 256, 512]}'
+    return xr.Dataset(variables, coords, {"arguments": arguments, "version_jax": "0.1.2", "device": "abacus"})
