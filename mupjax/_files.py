@@ -1,4 +1,4 @@
-"""Files that are put in place whole or not at all."""
+"""Atomic file writes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file beside its place first, and put it there when it is whole."""
+    """Write a file atomically: into a temporary folder beside it, then moved into place. Return `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:

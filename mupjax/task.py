@@ -1,15 +1,17 @@
-"""A supervised task: inputs, targets and the loss, checked once and carried as a pytree."""
+"""A supervised task: inputs, targets and a loss, validated once and passed around as a pytree."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 import optax
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from mupjax import _checks
 from mupjax._checks import Key
@@ -20,23 +22,23 @@ Loss = Literal["mse", "cross_entropy"]
 
 @jax.tree_util.register_pytree_with_keys_class
 class Task:
-    r"""Training and test data with the loss of one sample; a pytree whose loss and class count are static.
+    r"""Training data, optional test data and a per-sample loss. A pytree; the loss and the class count are static.
 
-    MSE is :math:`\tfrac12 \|f - y\|^2` (summed over the C outputs), cross-entropy is that of the softmax; the loss of
-    a set is the mean over its samples. Inputs are meant to have :math:`\|\xi\|^2 \approx d`.
+    'mse' is :math:`\tfrac12 \|f - y\|^2`, summed over the C outputs; 'cross_entropy' is the softmax cross-entropy. The
+    loss of a set is the mean over its samples. Inputs should have :math:`\|\xi\|^2 \approx d`.
 
     Args:
-      x_train: [N, d] float, N >= 1. float64 NumPy is accepted and cast once (kept where JAX runs in x64).
+      x_train: [N, d] float, N >= 1. float64 NumPy arrays are accepted and cast once (under x64 they stay float64).
       y_train: [N, C] float for mse, [N] int in 0..C-1 for cross_entropy.
       x_test: [M, d] float, or None.
-      y_test: [M, C] or [M], or None; given exactly when x_test is.
+      y_test: [M, C] or [M]; required with x_test, None without it.
       loss: 'mse' or 'cross_entropy'.
-      num_classes: C for cross_entropy; by default the largest label plus one. For mse it follows from y_train.
+      num_classes: C for cross_entropy; defaults to the largest label plus one. For mse it follows from y_train.
 
     Raises:
-      ValueError: for wrong shapes or ranks, empty sets, values that are not finite, labels out of range, a single
-        class, an unknown loss.
-      TypeError: for labels that are not integers.
+      ValueError: if a shape or rank is wrong, a set is empty, a value is not finite, a label is out of range, there is
+        only one class, or the loss is unknown.
+      TypeError: if labels are not integers.
 
     Example:
       >>> import numpy as np
@@ -54,10 +56,10 @@ class Task:
 
     def __init__(
         self,
-        x_train: Any,
-        y_train: Any,
-        x_test: Any = None,
-        y_test: Any = None,
+        x_train: npt.ArrayLike,
+        y_train: npt.ArrayLike,
+        x_test: npt.ArrayLike | None = None,
+        y_test: npt.ArrayLike | None = None,
         loss: Loss = "mse",
         num_classes: int | None = None,
     ):
@@ -74,7 +76,7 @@ class Task:
             )
         targets = _labels if loss == "cross_entropy" else _values
         self.y_train = targets("y_train", y_train, len(self.x_train))
-        self.y_test = None if self.x_test is None else targets("y_test", y_test, len(self.x_test))
+        self.y_test = None if self.x_test is None or y_test is None else targets("y_test", y_test, len(self.x_test))
         self.num_classes = self._check_classes(num_classes)
 
     def _check_classes(self, num_classes: int | None) -> int:
@@ -98,19 +100,22 @@ class Task:
 
     @property
     def num_train(self) -> int:
+        """Number of training inputs N."""
         return self.x_train.shape[0]
 
     @property
     def num_test(self) -> int:
+        """Number of test inputs M, 0 without a test set."""
         return 0 if self.x_test is None else self.x_test.shape[0]
 
     @property
     def num_inputs(self) -> int:
-        """All inputs P: train, then test."""
+        """Number of all inputs, P = N + M."""
         return self.num_train + self.num_test
 
     @property
     def input_dim(self) -> int:
+        """Dimension d of one input."""
         return self.x_train.shape[1]
 
     @property
@@ -120,18 +125,18 @@ class Task:
 
     @property
     def inputs(self) -> Float[Array, "P d"]:
-        """All inputs, train then test."""
+        """All inputs, training inputs first."""
         return self.x_train if self.x_test is None else jnp.concatenate([self.x_train, self.x_test])
 
     def check_inputs(self) -> InputCheck:
-        r"""Check Assumption 4.1 of Chen et al. 2025 (arXiv:2503.09565) on the training inputs, which Theorem 4.5 needs.
+        r"""Check Assumption 4.1 of Chen et al. 2025 (arXiv:2503.09565) on the training set. Theorem 4.5 requires it.
 
-        No product :math:`\langle \xi_i, \xi_j \rangle` is zero, and for every i the
-        :math:`|\langle \xi_i, \xi_j \rangle|` of different j, j = i among them, are different. The answer is exact
-        for the inputs as the task holds them. Time grows as N^2; 10,000 inputs take seconds.
+        The assumption: no product :math:`\langle \xi_i, \xi_j \rangle` is zero, and for every i the values
+        :math:`|\langle \xi_i, \xi_j \rangle|` over all j, including j = i, are pairwise different. The answer is
+        exact for the inputs as the task stores them. Time grows as N^2; 10,000 inputs take seconds.
 
         Returns:
-          An `mupjax.theorems.inputs.InputCheck`: whether it holds, what violates it, and how nearly the rest does.
+          A `mupjax.theorems.inputs.InputCheck`: whether the assumption holds, its violations and its nearest misses.
 
         Example:
           >>> import numpy as np
@@ -140,13 +145,15 @@ class Task:
         """
         return check_inputs(np.asarray(self.x_train))
 
-    def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], tuple[Loss, int]]:
+    def tree_flatten_with_keys(self) -> tuple[list[tuple[object, PyTree]], tuple[Loss, int]]:
+        """Return the arrays with their names, and the static fields (`jax.tree_util`)."""
         names = ("x_train", "y_train", "x_test", "y_test")
         return [(jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in names], (self.loss, self.num_classes)
 
     @classmethod
-    def tree_unflatten(cls, static: tuple[Loss, int], arrays: Any) -> Task:
-        task = object.__new__(cls)  # leaves may be tracers or placeholders: no checks here
+    def tree_unflatten(cls, static: tuple[Loss, int], arrays: Iterable[PyTree]) -> Task:
+        """Rebuild a Task without validation: its leaves may be tracers or placeholders (`jax.tree_util`)."""
+        task = object.__new__(cls)
         task.x_train, task.y_train, task.x_test, task.y_test = arrays
         task.loss, task.num_classes = static
         return task
@@ -159,9 +166,9 @@ class Task:
 
 
 def batch_order(key: Key, num_inputs: int, batch_size: int, steps: int) -> Int[Array, "steps B"]:
-    """Return which training inputs each step sees: a fresh permutation every epoch, an incomplete last batch dropped.
+    """Return the training inputs of each step: a new permutation every epoch, without the incomplete last batch.
 
-    Every dynamics takes the result as `batches=`, so that all of them see the same batches.
+    Pass the result to several dynamics as `batches=` to train all of them on the same batches.
 
     Args:
       key: an int or a JAX random key.
@@ -170,7 +177,7 @@ def batch_order(key: Key, num_inputs: int, batch_size: int, steps: int) -> Int[A
       steps: number of SGD steps, at least 1.
 
     Raises:
-      ValueError: for sizes out of range.
+      ValueError: if `batch_size` or `steps` is out of range.
 
     Example:
       >>> batch_order(0, num_inputs=8, batch_size=4, steps=3).shape
@@ -187,17 +194,25 @@ def batch_order(key: Key, num_inputs: int, batch_size: int, steps: int) -> Int[A
     return batches[:steps].astype(jnp.int32)
 
 
-def check_batches(batches: Any, steps: int, num_train: int) -> None:
-    """Check what every dynamics takes as `batches=`; the values of a tracer are not looked at.
+def check_batches(batches: npt.ArrayLike | None, steps: int, num_train: int) -> None:
+    """Check a `batches=` argument of the dynamics. Only the shape and dtype of a tracer are checked.
+
+    Args:
+      batches: [steps, B] int, or None for the full batch.
+      steps: number of steps.
+      num_train: number of training inputs N.
 
     Raises:
-      ValueError: for a shape other than [steps, B] with B >= 1, or indices outside 0..num_train - 1.
-      TypeError: for indices that are not integers.
+      ValueError: if the shape is not [steps, B] with B >= 1, or an index is outside 0..num_train - 1.
+      TypeError: if the indices are not integers.
+
+    Example:
+      >>> check_batches([[0, 1], [2, 3]], steps=2, num_train=4)
     """
     if batches is None:
         return
     traced = isinstance(batches, Tracer)
-    array = batches if traced else np.asarray(batches)
+    array = batches if isinstance(batches, Tracer) else np.asarray(batches)
     if array.ndim != 2 or array.shape[0] != steps or not array.shape[1]:
         raise ValueError(f"Expected `batches` to have shape [{steps}, B], got shape {array.shape}.")
     if not np.issubdtype(array.dtype, np.integer):
@@ -207,14 +222,14 @@ def check_batches(batches: Any, steps: int, num_train: int) -> None:
         raise ValueError(f"Expected `batches` to index 0..{num_train - 1}, got {wrong}.")
 
 
-def _inputs(name: str, values: Any) -> jax.Array:
+def _inputs(name: str, values: npt.ArrayLike) -> jax.Array:
     array = np.asarray(values)
     if array.ndim != 2:
         raise ValueError(f"Expected `{name}` to have shape [N, d], got shape {array.shape}.")
     return _finite(name, array)
 
 
-def _values(name: str, values: Any, num: int) -> jax.Array:
+def _values(name: str, values: npt.ArrayLike, num: int) -> jax.Array:
     array = np.asarray(values)
     if array.ndim != 2 or array.shape[0] != num:
         raise ValueError(f"Expected `{name}` to have shape [{num}, C] for loss='mse', got shape {array.shape}.")
@@ -227,7 +242,7 @@ def _finite(name: str, array: np.ndarray) -> jax.Array:
     if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
         raise TypeError(f"Expected `{name}` to hold real numbers, got dtype {array.dtype}.")
     dtype = jax.dtypes.canonicalize_dtype(float)
-    with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes inf, which is refused below
+    with np.errstate(over="ignore"):  # float64 values beyond float32's range become inf and are rejected below
         array = array.astype(dtype)
     if not np.all(np.isfinite(array)):
         row = int(np.argwhere(~np.isfinite(array))[0][0])
@@ -235,7 +250,7 @@ def _finite(name: str, array: np.ndarray) -> jax.Array:
     return jnp.asarray(array)
 
 
-def _labels(name: str, values: Any, num: int) -> jax.Array:
+def _labels(name: str, values: npt.ArrayLike, num: int) -> jax.Array:
     array = np.asarray(values)
     if array.shape != (num,):
         raise ValueError(f"Expected `{name}` to have shape [{num}] for loss='cross_entropy', got shape {array.shape}.")
@@ -247,8 +262,20 @@ def _labels(name: str, values: Any, num: int) -> jax.Array:
     return jnp.asarray(array, dtype=jnp.int32)
 
 
-def loss_per_sample(loss: Loss, f: Float[Array, "N C"], y: Any) -> Float[Array, " N"]:
-    r"""Return :math:`\tfrac12 \|f - y\|^2` for mse, the softmax cross-entropy of integer labels otherwise."""
+def loss_per_sample(
+    loss: Loss, f: Float[Array, "N C"], y: Float[ArrayLike, "N C"] | Int[ArrayLike, " N"]
+) -> Float[Array, " N"]:
+    r"""Return the loss of every sample: :math:`\tfrac12 \|f - y\|^2` for 'mse', else the softmax cross-entropy.
+
+    Args:
+      loss: 'mse' or 'cross_entropy'.
+      f: [N, C] outputs.
+      y: [N, C] targets for 'mse', [N] int labels for 'cross_entropy'.
+
+    Example:
+      >>> loss_per_sample("mse", jnp.array([[1.0], [3.0]]), jnp.array([[0.0], [1.0]])).tolist()
+      [0.5, 2.0]
+    """
     if loss == "mse":
         return 0.5 * jnp.sum((f - y) ** 2, axis=-1)
     return optax.softmax_cross_entropy_with_integer_labels(f, y)

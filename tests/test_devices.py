@@ -169,7 +169,7 @@ def test_vmapped_runs_are_held_by_their_own_devices(gpu, monkeypatch):
 class Device:
     """A device with so many bytes, or one that does not say."""
 
-    platform = "gpu"
+    platform = device_kind = "gpu"
 
     def __init__(self, limit):
         self.limit = limit

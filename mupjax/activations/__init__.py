@@ -1,4 +1,4 @@
-"""Activation functions: the table of them, and the check that Theorem 4.5 of Chen et al. 2025 needs."""
+"""Activation functions, (a, b)-ReLUs and the GOOD check of Theorem 4.5 of Chen et al. 2025."""
 
 from mupjax.activations.ab_relu import ab_relu as ab_relu
 from mupjax.activations.ab_relu import delta as delta
@@ -12,3 +12,18 @@ from mupjax.activations.functions import Activation as Activation
 from mupjax.activations.functions import get as get
 from mupjax.activations.good import GoodCheck as GoodCheck
 from mupjax.activations.good import check_good as check_good
+
+__all__ = [
+    "ACTIVATIONS",
+    "LEAKY_SLOPE",
+    "QUADRATURE_DEGREE",
+    "Activation",
+    "GoodCheck",
+    "ab_relu",
+    "check_good",
+    "delta",
+    "gain",
+    "get",
+    "kappa",
+    "slopes",
+]

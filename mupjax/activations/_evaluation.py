@@ -1,4 +1,4 @@
-r"""An activation and its first two derivatives as host functions, in float64, and what rounding they carry."""
+r"""Evaluate an activation and its first two derivatives in float64 on the host, and measure their precision."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-INNER = 10.0  # |x| up to which features lie, more or less
-_CHUNK = 2**15  # one shape, one program a derivative
+INNER = 10.0  # typical range of features
+_CHUNK = 2**15  # arrays are padded to this length, so that each derivative compiles once
 
 
 class Derivatives(NamedTuple):
-    r"""`(order, x)` gives :math:`\phi^{(order)}`; the rest is measured.
+    r"""An activation and its derivatives: calling it with (order, x) returns :math:`\phi^{(order)}(x)`.
 
-    eps: the precision that phi computes in, float32's where it casts its argument or its value to it.
-    typical: root mean square of phi, phi', phi'' at points of [-10, 10], half of them crowding at 0.
+    Attributes:
+      of: the function of (order, x), for orders 0, 1, 2.
+      eps: machine epsilon of the precision in which phi computes; float32's if it casts its argument or value.
+      typical: root mean squares of phi, phi', phi'' on points of [-10, 10], half of them concentrated near 0.
     """
 
     of: Callable[[int, np.ndarray], np.ndarray]
@@ -58,7 +60,7 @@ def differentiate(phi: Callable[[jax.Array], jax.Array], rng: np.random.Generato
 
 
 def near_zero(num: int, rng: np.random.Generator) -> np.ndarray:
-    """Points of either sign, uniform in log |x| from 1e-9 to 10: where tanh(10^6 x) is no step."""
+    """Draw points of either sign, uniform in log |x| from 1e-9 to 10; they resolve tanh(10^6 x)."""
     return INNER * 10 ** rng.uniform(-10, 0, num) * rng.choice([-1.0, 1.0], num)
 
 

@@ -1,7 +1,7 @@
-r"""Witnesses against clauses 3 and 4 of a GOOD activation: identities that phi satisfies up to rounding.
+r"""Counterexamples to clauses 3 and 4 of a GOOD activation: identities that phi satisfies up to rounding.
 
-Both are linear in their coefficients, which least squares finds on a sample in [-10, 10]. What counts is the same
-identity on new points up to 40 times as far out, relative to the size of its terms at each point.
+Both identities are linear in their coefficients. Least squares fits these on a sample in [-10, 10]; the identity is
+then verified on new points up to 40 times as far out, relative to the size of its terms at each point.
 """
 
 from __future__ import annotations
@@ -12,12 +12,20 @@ import numpy as np
 
 from mupjax.activations._evaluation import INNER, Derivatives, near_zero
 
-_STEPS = (1.0, np.pi, np.pi / 2, 2 * np.pi / 3, 2 * np.pi)  # shifts that polynomials, exp and sines know
+_STEPS = (1.0, np.pi, np.pi / 2, 2 * np.pi / 3, 2 * np.pi)  # shifts in identities of polynomials, exp and sines
 _APART = 0.3
 
 
 class Dependence(NamedTuple):
-    """sum_i a_i phi(b_i x + c_i) is constant to `residual` of its terms, at every point tried up to |x| = 400."""
+    """The sum of a_i phi(b_i x + c_i) is constant at every tested point up to |x| = 400: refutes clause 3.
+
+    Attributes:
+      a: coefficients.
+      b: slopes.
+      c: shifts.
+      constant: value of the sum.
+      residual: largest deviation from the constant, relative to the size of the terms.
+    """
 
     a: tuple[float, ...]
     b: tuple[float, ...]
@@ -33,7 +41,14 @@ class Dependence(NamedTuple):
 
 
 class ConstantProduct(NamedTuple):
-    """(r_1 + phi)(r_2 + phi') is `constant` to `residual` of its terms, at every point tried up to |x| = 400."""
+    """(r_1 + phi)(r_2 + phi') is constant at every tested point up to |x| = 400: refutes clause 4.
+
+    Attributes:
+      r_1: constant added to phi.
+      r_2: constant added to phi'.
+      constant: value of the product.
+      residual: largest deviation from the constant, relative to the size of the terms.
+    """
 
     r_1: float
     r_2: float
@@ -49,17 +64,17 @@ class ConstantProduct(NamedTuple):
 
 
 def tolerance(phi: Derivatives) -> float:
-    """How far an identity may be off, relative to its terms, and count.
+    """Return the largest relative residual at which an identity still counts as exact.
 
-    True ones that were tried (ReLU's, polynomials', exp's, sines', 20 keys) are off by at most 5e-16; coefficients are
-    rounded, and 1e4 eps, 2e-12 in float64, leaves room for worse conditioned ones. Of 524 sets of terms of each smooth
-    activation of the table the best is off by 2e-3 (sigmoid), also where it computes in float32: hence 1e-4 there.
+    Known identities (of ReLUs, polynomials, exp and sines; 20 keys) have residuals of at most 5e-16. The bound of 1e4
+    eps, 2e-12 in float64, leaves room for rounded coefficients and worse conditioning. Among 524 sets of terms of each
+    smooth activation of the table the smallest residual is 2e-3 (sigmoid), also in float32: hence the cap of 1e-4.
     """
     return min(1e4 * phi.eps, 1e-4)
 
 
 def find_dependence(phi: Derivatives, trials: int, rng: np.random.Generator) -> Dependence | None:
-    """Look for terms phi(b_i x + c_i), different up to the sign of (b_i, c_i), with a constant combination."""
+    """Search for a constant combination of terms phi(b_i x + c_i) whose (b_i, c_i) differ up to sign."""
     for b, c in parameter_sets(trials, rng):
         singular, a = decompose(phi, b, c, rng.uniform(-INNER, INNER, 96))
         for index in np.flatnonzero(singular <= 10 * tolerance(phi)):
@@ -70,9 +85,9 @@ def find_dependence(phi: Derivatives, trials: int, rng: np.random.Generator) -> 
 
 
 def decompose(phi: Derivatives, b: np.ndarray, c: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the smallest singular value [sets] of terms b, c [sets, terms] less their means, and its a [sets, terms].
+    """Return the smallest singular value [sets] of the centred terms and its right vector a [sets, terms].
 
-    Each term is divided by its largest value, so that the singular value is relative.
+    `b` and `c` are [sets, terms]. Each term is divided by its largest value, so that the singular value is relative.
     """
     values = phi(0, b[:, None, :] * x[:, None] + c[:, None, :])  # [sets, points, terms]
     usable = np.asarray(np.isfinite(values).all(axis=(1, 2)))
@@ -85,7 +100,7 @@ def decompose(phi: Derivatives, b: np.ndarray, c: np.ndarray, x: np.ndarray) -> 
 
 
 def parameter_sets(trials: int, rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return (b, c), each [sets, terms], of 2, 3 and 4 terms: what polynomials, sines, ReLUs obey, then random ones."""
+    """Return (b, c), both [sets, terms], for 2, 3 and 4 terms: known identities, then random sets."""
     sets = []
     for terms in (2, 3, 4):
         k = np.arange(terms)
@@ -105,7 +120,7 @@ def parameter_sets(trials: int, rng: np.random.Generator) -> list[tuple[np.ndarr
 
 
 def _distance(b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """How far the closest two of a set's (b_i, c_i) are from equal up to sign. Close ones look dependent."""
+    """Return the distance, up to sign, of the two closest (b_i, c_i) of each set. Close ones look dependent."""
     terms = np.stack([b, c], axis=-1)
     first, last = np.triu_indices(b.shape[1], 1)
     gaps = [np.abs(terms[:, first] - sign * terms[:, last]).max(axis=-1) for sign in (1, -1)]
@@ -118,9 +133,9 @@ def _far_points(rng: np.random.Generator) -> np.ndarray:
 
 
 def _off(total: np.ndarray, terms: np.ndarray, phi: Derivatives) -> tuple[float, float]:
-    """Return the median of `total` and how far it is from that anywhere, relative to the size of its terms there.
+    """Return the median of `total` and the largest deviation from it, relative to the size of the terms at each point.
 
-    A thousandth of the terms' median (of those not 0) is added to that size: all of them may vanish at a point.
+    A thousandth of the median non-zero term is added to that size, since all terms may vanish at a point.
     """
     usable = np.isfinite(total) & np.isfinite(terms)
     if usable.sum() < len(total) / 4:
@@ -145,19 +160,19 @@ def _confirm(
 def off_constant(
     phi: Derivatives, a: np.ndarray, b: np.ndarray, c: np.ndarray, rng: np.random.Generator
 ) -> tuple[float, float]:
-    """Return how far sum_i a_i phi(b_i x + c_i) is from a constant on new points, relative, and the constant."""
+    """Return the relative deviation of sum_i a_i phi(b_i x + c_i) from a constant on new points, and the constant."""
     near = [(near_zero(512, rng) - shift) / slope for slope, shift in zip(b, c, strict=True)]
     u = b * np.concatenate([_far_points(rng), *near])[:, None] + c
     with np.errstate(invalid="ignore", over="ignore"):
         values = a * phi(0, u)
-        # The argument's rounding counts as a term: eps |u| phi'(u).
+        # The rounding of the argument, eps |u| phi'(u), counts as a term.
         terms = (np.abs(values) + np.abs(a * u * phi(1, u))).sum(axis=1)
         constant, residual = _off(values.sum(axis=1), terms, phi)
     return residual, constant
 
 
 def find_constant_product(phi: Derivatives, rng: np.random.Generator) -> ConstantProduct | None:
-    """Look for r_1, r_2 with (r_1 + phi)(r_2 + phi') constant: phi phi' + r_2 phi + r_1 phi' is, and that is linear."""
+    """Search for r_1, r_2 with (r_1 + phi)(r_2 + phi') constant; phi phi' + r_2 phi + r_1 phi' is linear in them."""
     with np.errstate(invalid="ignore", over="ignore"):
         x = rng.uniform(-INNER, INNER, 512)
         values, slopes = phi(0, x), phi(1, x)
@@ -172,7 +187,7 @@ def find_constant_product(phi: Derivatives, rng: np.random.Generator) -> Constan
         x = _far_points(rng)
         values, slopes, curvatures = (phi(order, x) for order in range(3))
         products = [values * slopes, r_2 * values, r_1 * slopes]
-        rounding = [slopes**2, values * curvatures, r_2 * slopes, r_1 * curvatures]  # by the argument's: times x
+        rounding = [slopes**2, values * curvatures, r_2 * slopes, r_1 * curvatures]  # of the argument, times x
         terms = np.abs(products).sum(axis=0) + np.abs(x) * np.abs(rounding).sum(axis=0)
         constant, residual = _off(np.sum(products, axis=0), terms, phi)
     return ConstantProduct(r_1, r_2, constant + r_1 * r_2, residual) if residual <= tolerance(phi) else None

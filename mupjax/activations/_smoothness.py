@@ -1,4 +1,4 @@
-r"""Witnesses against clauses 1 and 2 of a GOOD activation: jumps of phi, phi', phi'', and their growth."""
+r"""Counterexamples to clauses 1 and 2 of a GOOD activation: jumps of phi, phi', phi'' and growth of phi', phi''."""
 
 from __future__ import annotations
 
@@ -12,12 +12,19 @@ _OUTER = 100.0
 _INTERVALS = 2**14
 _HALVINGS, _EARLY = 34, 20
 _RADII = (1e1, 1e2, 1e3, 1e4, 1e5, 1e6)
-_HUGE = 1e100  # what exceeds it grows like an exponential, and overflows next
+_HUGE = 1e100  # larger values grow like an exponential and soon overflow
 _NAMES = ("phi", "phi'", "phi''")
 
 
 class Kink(NamedTuple):
-    """phi^(order) goes from `left` to `right` within 1e-12 of `x`; one of them may be infinite or NaN."""
+    """A jump of phi^(order) within 1e-12 of x: refutes clause 1.
+
+    Attributes:
+      order: 0, 1 or 2.
+      x: where the jump is.
+      left: value before the jump; may be infinite or NaN.
+      right: value after the jump; may be infinite or NaN.
+    """
 
     order: int
     x: float
@@ -34,7 +41,14 @@ class Kink(NamedTuple):
 
 
 class WrongDerivative(NamedTuple):
-    """JAX differentiates phi^(order - 1) at `x` to `automatic`, while difference quotients give `quotient`."""
+    """A point at which JAX's derivative of phi^(order - 1) disagrees with difference quotients.
+
+    Attributes:
+      order: 1 or 2.
+      x: the point.
+      automatic: JAX's derivative.
+      quotient: central difference quotient.
+    """
 
     order: int
     x: float
@@ -51,7 +65,14 @@ class WrongDerivative(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """|phi^(order)| is `value` at `x`, and `suprema` are its largest values for |x| up to 10, 100, ..., 10^6."""
+    """Growth of |phi^(order)| with |x|: refutes clause 2.
+
+    Attributes:
+      order: 1 or 2.
+      x: where |phi^(order)| is largest.
+      value: |phi^(order)| at x.
+      suprema: largest values for |x| up to 10, 100, ..., 10^6.
+    """
 
     order: int
     x: float
@@ -65,18 +86,18 @@ class Growth(NamedTuple):
 
 
 def find_kink(phi: Derivatives, rng: np.random.Generator) -> Kink | None:
-    """Look for a jump of phi, then of phi', then of phi''.
+    """Search for a jump of phi, then of phi', then of phi''.
 
-    Every interval of a grid is halved 34 times, towards the larger change: a smooth function's change falls by 2^-14
-    in the last 14 halvings, a jump's stays. Automatic differentiation makes phi'' of ReLU zero, so that the jump is
-    seen in phi' alone.
+    Every interval of a grid is halved 34 times, each time keeping the half with the larger change. The change of a
+    smooth function falls by 2^-14 in the last 14 halvings, that of a jump stays. Automatic differentiation gives
+    phi'' = 0 for ReLU, so that its kink shows in phi' alone.
     """
     return next((kink for order in range(3) if (kink := _jump(phi, order, rng)) is not None), None)
 
 
 def _jump(phi: Derivatives, order: int, rng: np.random.Generator) -> Kink | None:
     edges = [radius * np.linspace(-1, 1, _INTERVALS + 1) for radius in (INNER, _OUTER)]
-    edges = [edge + rng.uniform(0, edge[1] - edge[0]) for edge in edges]  # no kink sits on an edge
+    edges = [edge + rng.uniform(0, edge[1] - edge[0]) for edge in edges]  # so that no kink lies on an edge
     left, right = (np.concatenate(part) for part in zip(*((e[:-1], e[1:]) for e in edges), strict=True))
     at_left, at_right = phi(order, left), phi(order, right)
     early = np.zeros_like(left)
@@ -92,14 +113,14 @@ def _jump(phi: Derivatives, order: int, rng: np.random.Generator) -> Kink | None
                 early = _change(at_left, at_right)
         change = _change(at_left, at_right)
         sizes = np.maximum(np.abs(at_left), np.abs(at_right))
-        # Evaluating phi'' loses a few digits where terms cancel, hence 3e4 eps and not a few: 7e-12 in float64, and
-        # 4e-3 in float32. The half separates 1, a jump's ratio, from a smooth function's 2^-14.
+        # phi'' loses a few digits where terms cancel, hence 3e4 eps: 7e-12 in float64, 4e-3 in float32. The factor 1/2
+        # separates a jump's ratio, 1, from a smooth function's, 2^-14.
         jumps = (change > 3e4 * phi.eps * (sizes + phi.typical[order])) & (change > 0.5 * early)
         finite = np.isfinite(at_left) & np.isfinite(at_right)
         flagged = np.flatnonzero(jumps & finite)
         noise = _noise(phi, order, left[flagged], right[flagged])
-        jumps[flagged] = change[flagged] > 20 * noise  # a second difference of noise is some 2 times it
-        overflows = bool(np.any(sizes[np.isfinite(sizes)] > _HUGE))  # smooth and too large: clause 2's matter
+        jumps[flagged] = change[flagged] > 20 * noise  # a second difference of noise is about twice the noise
+        overflows = bool(np.any(sizes[np.isfinite(sizes)] > _HUGE))  # smooth but growing: clause 2
         jumps = np.where(finite, jumps, not overflows)
     if not jumps.any():
         return None
@@ -108,7 +129,7 @@ def _jump(phi: Derivatives, order: int, rng: np.random.Generator) -> Kink | None
 
 
 def _noise(phi: Derivatives, order: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """The median second difference beside each interval: where formulas cancel, as in sin(x)/x, all of it is noise."""
+    """Return the median second difference beside each interval, the noise of formulas that cancel, as in sin(x)/x."""
     step = np.maximum(right - left, 4 * phi.eps * np.abs(left))
     away = step[:, None] * np.arange(1, 33)
     sides = [phi(order, left[:, None] - away), phi(order, right[:, None] + away)]
@@ -121,31 +142,31 @@ def _change(first: np.ndarray, last: np.ndarray) -> np.ndarray:
 
 
 def find_wrong_derivative(phi: Derivatives, rng: np.random.Generator) -> WrongDerivative | None:
-    """Compare what JAX makes of phi, which a rule that a user wrote may turn into anything, with difference quotients.
+    """Compare JAX's derivatives with difference quotients: a user's own differentiation rule may be wrong.
 
-    Beside a kink every quotient is wrong, so that one point of a hundred must be.
+    Quotients are wrong beside a kink, so that more than 1 % of the points must disagree.
     """
     x = rng.uniform(-INNER, INNER, 2048)
-    step = phi.eps ** (1 / 3)  # balances eps/step, the rounding, with step^2, what a central quotient leaves out
+    step = phi.eps ** (1 / 3)  # balances rounding, eps/step, with the truncation error step^2
     for order in (1, 2):
         exact = phi(order, x)
         with np.errstate(invalid="ignore", over="ignore"):
             quotients = [(phi(order - 1, x + h) - phi(order - 1, x - h)) / (2 * h) for h in (step, 8 * step)]
             error = np.abs(quotients[0] - exact)
             bound = max(1e-3, 100 * phi.eps ** (2 / 3)) * (np.abs(exact) + phi.typical[order] + phi.typical[order - 1])
-            settled = np.abs(quotients[0] - quotients[1]) < bound  # a steep function's have not
+            settled = np.abs(quotients[0] - quotients[1]) < bound  # not yet so for steep functions
             differs = error > bound
             wrong = differs & settled
-        if wrong.mean() > 0.01 and wrong.sum() > 0.5 * differs.sum():  # a fast sine's quotients settle by chance
+        if wrong.mean() > 0.01 and wrong.sum() > 0.5 * differs.sum():  # quotients of a fast sine agree by chance
             where = int(np.argmax(np.where(wrong, error, -1)))
             return WrongDerivative(order, float(x[where]), float(exact[where]), float(quotients[0][where]))
     return None
 
 
 def find_growth(phi: Derivatives, rng: np.random.Generator) -> Growth | None:
-    """Look for |phi'| or |phi''| that grows with |x|, to 10^6: as a logarithm or faster, or until it overflows.
+    """Search for growth of |phi'| or |phi''| up to |x| = 10^6, logarithmic or faster, or until it overflows.
 
-    No finite sample shows a function to be unbounded; these suprema of decades rise by no less from one to the next.
+    No finite sample proves a function unbounded. The criterion: suprema over decades rise by steady or growing steps.
     """
     radii = np.repeat(_RADII, 4096)
     x = np.concatenate([radii * 10 ** rng.uniform(-1, 0, radii.size), _RADII])
@@ -154,11 +175,11 @@ def find_growth(phi: Derivatives, rng: np.random.Generator) -> Growth | None:
     decade = np.searchsorted(_RADII, np.abs(x))
     for order in (1, 2):
         values = np.abs(phi(order, x))
-        values = np.where(np.isfinite(values), values, 0)  # NaN far out is a formula's overflow, no growth
+        values = np.where(np.isfinite(values), values, 0)  # NaN far out is an overflow of the formula, not growth
         suprema = np.array([values[decade <= k].max() for k in range(len(_RADII))])
         rises = np.diff(suprema)[-3:]
-        # A logarithm's rises are equal, its last one 1/6 of its supremum; samples of a bounded function miss its
-        # supremum by some 1e-7.
+        # A logarithm rises by equal steps, the last one 1/6 of its supremum; sampling misses the supremum of a bounded
+        # function by about 1e-7.
         keeps_rising = rises[-1] > 1e-3 * suprema[-1] and np.all(rises[1:] > 0.9 * rises[:-1])
         if keeps_rising or suprema[-1] > _HUGE:
             where = int(np.argmax(values))

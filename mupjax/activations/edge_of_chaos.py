@@ -1,4 +1,4 @@
-r"""Signals at the edge of chaos: how (a, b)-ReLU layers map mean squares, correlations and tangent kernels.
+r"""Signal propagation at the edge of chaos: mean squares, correlations and tangent kernels of (a, b)-ReLU layers.
 
 With kernels of variance :math:`1 / ((a^2 + b^2) n)` and no biases, the mean square of :math:`h^k` and the sum of
 squares of :math:`\partial f / \partial h^k` are preserved in expectation at every depth, and the correlation of two
@@ -8,17 +8,20 @@ inputs follows, at infinite width, with :math:`\Delta = b^2 / (a^2 + b^2)`,
           + \Delta \tfrac{2}{\pi} \bigl(\sqrt{1 - \rho_k^2} + \rho_k \arcsin \rho_k\bigr), \qquad
           1 - \rho_k \sim \frac{9 \pi^2}{8 \Delta^2 k^2}
 
-(Terjek 2025, arXiv:2502.13110; the map is that of Cho & Saul 2009 for a ReLU). Everything here is in terms of the gap
-:math:`1 - \rho`, in float64 NumPy: at depth k the gap falls as :math:`k^{-2}` and :math:`\rho` itself would lose it.
+(Terjek 2025, arXiv:2502.13110; for ReLU the map is that of Cho & Saul 2009). The functions work with the gap
+:math:`1 - \rho` in float64 NumPy: it falls as :math:`k^{-2}` with depth k, and :math:`\rho` itself would round it away.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike, Float
+import numpy.typing as npt
+from jaxtyping import Array, ArrayLike, Float
 
 from mupjax.activations import delta, gain
 
@@ -34,7 +37,7 @@ def gap_map(gap: Float[ArrayLike, "*pairs"], a: float, b: float) -> Float[np.nda
       a, b: slopes of the activation.
 
     Raises:
-      ValueError: for gaps out of range, slopes that are not finite or both 0.
+      ValueError: if a gap is out of range, a slope is not finite or both slopes are 0.
 
     Example:
       >>> round(float(gap_map(1.0, 0.5, 0.5)), 6)  # orthogonal inputs, relu: 1 - 1/pi
@@ -49,10 +52,21 @@ def gap_map(gap: Float[ArrayLike, "*pairs"], a: float, b: float) -> Float[np.nda
 
 
 def gaps(gap: Float[ArrayLike, "*pairs"], depth: int, a: float, b: float) -> Float[np.ndarray, "*layers_and_pairs"]:
-    r"""Return the gaps :math:`1 - \rho_k` of the preactivations of layers 1..depth; layer 1 has that of the inputs.
+    r"""Return the gaps :math:`1 - \rho_k` of the preactivations of layers 1..depth; that of layer 1 is the inputs' gap.
+
+    Args:
+      gap: [...] gaps of pairs of inputs, in [0, 2].
+      depth: number of hidden layers, at least 1.
+      a, b: slopes of the activation.
+
+    Returns:
+      [depth, ...].
+
+    Raises:
+      ValueError: if `depth` is below 1, or as in `gap_map`.
 
     Example:
-      >>> gaps(0.5, 3, 1.0, 0.0).tolist()  # linear: nothing happens
+      >>> gaps(0.5, 3, 1.0, 0.0).tolist()  # linear: unchanged
       [0.5, 0.5, 0.5]
     """
     if depth < 1:
@@ -64,9 +78,20 @@ def gaps(gap: Float[ArrayLike, "*pairs"], depth: int, a: float, b: float) -> Flo
 
 
 def asymptotic_gap(layer: Float[ArrayLike, "*layers"], a: float, b: float) -> Float[np.ndarray, "*layers"]:
-    r"""Return :math:`9 \pi^2 / (8 \Delta^2 k^2)`, what :math:`1 - \rho_k` approaches from below as k grows.
+    r"""Return :math:`9 \pi^2 / (8 \Delta^2 k^2)`, which :math:`1 - \rho_k` approaches from below as k grows.
 
-    Slowly: at k = 100 the ratio is 0.81 for a ReLU from orthogonal inputs, at 1000 0.97.
+    The approach is slow: for ReLU and orthogonal inputs the ratio is 0.81 at k = 100 and 0.97 at k = 1000.
+
+    Args:
+      layer: [...] layer numbers k.
+      a, b: slopes of the activation.
+
+    Raises:
+      ValueError: if a slope is not finite or both slopes are 0.
+
+    Example:
+      >>> round(float(asymptotic_gap(1000, 0.0, 1.0)), 9)
+      1.1103e-05
     """
     return np.asarray(9 * math.pi**2 / (8 * delta(a, b) ** 2 * np.asarray(layer, float) ** 2))
 
@@ -74,10 +99,10 @@ def asymptotic_gap(layer: Float[ArrayLike, "*layers"], a: float, b: float) -> Fl
 def kernels(
     inputs: Float[ArrayLike, "P d"], depth: int, a: float, b: float
 ) -> tuple[Float[np.ndarray, "P P"], Float[np.ndarray, "P P"]]:
-    r"""Return the covariance of :math:`f_0` and the tangent kernel of the NTK form at infinite width.
+    r"""Return the covariance of :math:`f_0` and the tangent kernel at infinite width, in the NTK parametrization.
 
     Layer 1 is :math:`\theta^1 \xi / \sqrt d`, hidden layers :math:`\sigma n^{-1/2} \theta^k x^{k-1}`, the readout
-    :math:`\sigma n^{-1/2} \theta x^L`, all trained at one rate.
+    :math:`\sigma n^{-1/2} \theta x^L`, all trained with one learning rate.
 
     Args:
       inputs: [P, d].
@@ -86,6 +111,9 @@ def kernels(
 
     Returns:
       [P, P] covariance of the outputs and [P, P] tangent kernel, float64.
+
+    Raises:
+      ValueError: if `depth` is below 1, `inputs` is not [P, d], a slope is not finite or both slopes are 0.
 
     Example:
       >>> nngp, ntk = kernels(np.eye(2) * 2**0.5, depth=1, a=1.0, b=0.0)  # linear, unit inputs: 1 + 1
@@ -98,7 +126,7 @@ def kernels(
     x = np.asarray(inputs, np.float64) / np.shape(inputs)[1] ** 0.5
     sizes = np.sqrt(np.sum(x**2, axis=1))
     units = x / np.where(sizes > 0, sizes, 1)[:, None]
-    # half of |u - v|^2, which keeps small gaps that 1 - u.v rounds away
+    # |u - v|^2 / 2 keeps small gaps, which 1 - u.v rounds away
     gap = np.clip(np.sum((units[:, None] - units[None]) ** 2, axis=-1) / 2, 0, 2)
     scale = sizes[:, None] * sizes[None]
     linear = 1 - delta(a, b)
@@ -112,19 +140,26 @@ def kernels(
 
 
 class Signals(NamedTuple):
-    """h: L arrays [m_k] of preactivations. dh: L arrays [m_k], df/dh^k of one output."""
+    """Preactivations and gradients of every hidden layer, for one input and one output.
 
-    h: tuple[Any, ...]
-    dh: tuple[Any, ...]
+    Attributes:
+      h: L arrays [m_k] of preactivations.
+      dh: L arrays [m_k] of gradients df/dh^k.
+    """
+
+    h: tuple[Float[Array, " units"], ...]
+    dh: tuple[Float[Array, " units"], ...]
 
 
-def sampled_signals(key: Any, inputs: Float[ArrayLike, " d"], widths: tuple[int, ...], a: float, b: float) -> Signals:
-    r"""Draw the preactivations of one input and the gradients of one output, exactly in law and without a matrix.
+def sampled_signals(
+    key: jax.Array, inputs: Float[ArrayLike, " d"], widths: tuple[int, ...], a: float, b: float
+) -> Signals:
+    r"""Sample the preactivations of one input and the gradients of one output from their exact law, without matrices.
 
-    Given :math:`x^{k-1}` the units of :math:`h^k` are independent Gaussians of variance
-    :math:`\sigma^2 \|x^{k-1}\|^2 / m_{k-1}`. Given both, :math:`W^\top v` is
-    :math:`x (h \cdot v) / \|x\|^2` and, across x, Gaussians of variance :math:`\sigma^2 \|v\|^2 / m_{k-1}`. So depth
-    and width may be anything. The readout has variance :math:`\sigma^2 / m_L`.
+    Given :math:`x^{k-1}`, the units of :math:`h^k` are independent Gaussians of variance
+    :math:`\sigma^2 \|x^{k-1}\|^2 / m_{k-1}`. Given both, :math:`W^\top v` is :math:`x (h \cdot v) / \|x\|^2` along x
+    plus independent Gaussians of variance :math:`\sigma^2 \|v\|^2 / m_{k-1}` orthogonal to x. Depth and width are
+    limited by the vectors alone. The readout has variance :math:`\sigma^2 / m_L`.
 
     Args:
       key: random key.
@@ -132,15 +167,14 @@ def sampled_signals(key: Any, inputs: Float[ArrayLike, " d"], widths: tuple[int,
       widths: units of every hidden layer.
       a, b: slopes of the activation.
 
+    Raises:
+      ValueError: if `widths` is empty, `inputs` is not [d], a slope is not finite or both slopes are 0.
+
     Example:
-      >>> import jax
       >>> found = sampled_signals(jax.random.key(0), np.ones(3), (16, 64), 0.5, 0.5)
       >>> [h.shape for h in found.h], [dh.shape for dh in found.dh]
       ([(16,), (64,)], [(16,), (64,)])
     """
-    import jax
-    import jax.numpy as jnp
-
     if not widths or np.ndim(inputs) != 1:
         what = f"widths={widths!r} and inputs of shape {np.shape(inputs)}"
         raise ValueError(f"Expected `widths` of at least one layer and `inputs` to be [d], got {what}.")
@@ -165,7 +199,7 @@ def sampled_signals(key: Any, inputs: Float[ArrayLike, " d"], widths: tuple[int,
     return Signals(tuple(hs), tuple(dhs))
 
 
-def _checked(gap: Any) -> np.ndarray:
+def _checked(gap: npt.ArrayLike) -> np.ndarray:
     found = np.asarray(gap, np.float64)
     if not np.all((found >= 0) & (found <= 2)):
         raise ValueError(f"Expected gaps 1 - rho in [0, 2], got {gap!r}.")

@@ -1,4 +1,4 @@
-r"""Activation functions :math:`\phi`, with what the theory needs to know of each.
+r"""Activation functions :math:`\phi` with their derivatives and degrees of homogeneity.
 
 `degree` is the degree p of positive homogeneity, :math:`\phi(\lambda s) = \lambda^p \phi(s)` for :math:`\lambda > 0`.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from types import ModuleType
 
 import jax
 import jax.numpy as jnp
@@ -16,46 +16,52 @@ import jax.numpy as jnp
 LEAKY_SLOPE = 0.01
 QUADRATURE_DEGREE = 50
 
+StaxLayer = tuple[Callable[..., object], Callable[..., object], Callable[..., object]]  # init, apply, kernel
+
 
 @dataclass(frozen=True)
 class Activation:
     r"""An elementwise function and its properties. Frozen and hashable: a static argument under `jit`.
 
     Attributes:
-      name: what tables call it.
+      name: name in tables and plots.
       phi: the function, elementwise on arrays of any shape.
-      dphi: its derivative, elementwise; by default found by automatic differentiation.
-      degree: degree of positive homogeneity, None where it is not homogeneous.
-      neural_tangents: takes neural-tangents' `stax` module and returns the matching layer; None where there is none,
-        and then numerical quadrature of `phi` is used.
+      dphi: its derivative, elementwise; defaults to automatic differentiation.
+      degree: degree of positive homogeneity, None if phi is not homogeneous.
+      neural_tangents: a function from neural-tangents' `stax` module to the matching layer; None selects numerical
+        quadrature of `phi`.
+
+    Example:
+      >>> float(Activation("square", jnp.square, degree=2).dphi(jnp.float32(3.0)))
+      6.0
     """
 
     name: str
     phi: Callable[[jax.Array], jax.Array]
     dphi: Callable[[jax.Array], jax.Array] = None  # type: ignore[assignment]  # never None after __post_init__
     degree: float | None = None
-    neural_tangents: Callable[[Any], Any] | None = None
+    neural_tangents: Callable[[ModuleType], StaxLayer] | None = None
 
     def __post_init__(self) -> None:
         if self.dphi is None:
             object.__setattr__(self, "dphi", _derivative(self.phi))
 
-    def __reduce__(self) -> Any:
-        """Pickle a built-in by its name and leave out a derivative that was found: neither has a name of its own."""
+    def __reduce__(self) -> tuple[Callable[..., Activation], tuple[object, ...]]:
+        """Pickle a built-in activation by name, and omit an automatic derivative, which pickle cannot find by name."""
         if ACTIVATIONS.get(self.name) is self:
             return get, (self.name,)
         dphi = None if self.dphi is _derivative(self.phi) else self.dphi
         return Activation, (self.name, self.phi, dphi, self.degree, self.neural_tangents)
 
     def at_zero(self) -> float:
-        r"""Return :math:`\phi(0)`, also while a program is being traced."""
+        r"""Return :math:`\phi(0)` as a float, also during tracing."""
         with jax.ensure_compile_time_eval():
-            return float(jax.jit(self.phi)(jnp.zeros(())))  # jitted: vmap would trace jax.nn.relu even here
+            return float(jax.jit(self.phi)(jnp.zeros(())))  # jitted, since vmap would trace jax.nn.relu even here
 
 
 @lru_cache(maxsize=256)
 def _derivative(phi: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
-    """The same object for the same phi, so that equal Activations compare equal."""
+    """Return the same object for the same phi, so that equal Activations compare equal."""
 
     def dphi(x: jax.Array) -> jax.Array:
         return jax.jvp(phi, (x,), (jnp.ones_like(x),))[1]
@@ -101,8 +107,8 @@ def get(activation: str | Activation | Callable[[jax.Array], jax.Array]) -> Acti
     r"""Return an Activation from a name, an Activation, or any elementwise function :math:`\phi`.
 
     Raises:
-      ValueError: for an unknown name.
-      TypeError: for anything that is neither.
+      ValueError: if the name is unknown.
+      TypeError: if the argument is none of these.
 
     Example:
       >>> get("relu").degree

@@ -1,12 +1,14 @@
-r"""Assumption 4.3 of Chen et al. 2025 (arXiv:2503.09565): is an activation GOOD? Four clauses, and what refutes one.
+r"""Assumption 4.3 of Chen et al. 2025 (arXiv:2503.09565), GOOD activations, as a search for counterexamples.
+
+An activation phi is GOOD if
 
 1. phi is twice continuously differentiable.
 2. phi' and phi'' are bounded.
 3. :math:`\sum_i a_i \phi(b_i x + c_i)` is not constant, for b_i != 0, (b_i, c_i) that differ up to sign, and a != 0.
 4. :math:`(r_1 + \phi)(r_2 + \phi')` is not constant almost everywhere, for any r_1, r_2.
 
-A search can refute a clause, by a witness, and never prove one. The paper shows tanh, sigmoid and SiLU to be GOOD.
-Three more of the table are, by the following; clauses 1 and 2 are plain for all of them.
+A search can refute a clause by a counterexample ('witness'); it cannot prove one. The paper proves tanh, sigmoid and
+SiLU to be GOOD. Proofs for three more activations of the table follow; clauses 1 and 2 are immediate for all of them.
 
 Gelu, :math:`\phi(x) = x F(x)` with F and f the normal distribution function and density. Clause 3: the second
 derivative of a constant sum is :math:`\sum_i a_i b_i^2 (2 - u_i^2) f(u_i) = 0`, u_i = b_i x + c_i. The exponents
@@ -54,16 +56,16 @@ _WORDS: dict[str, str] = {
 
 
 class GoodCheck(NamedTuple):
-    """What `check_good` found.
+    """Result of `check_good`.
 
     Attributes:
-      name: the activation's.
-      witnesses: at most one a clause, each with its `clause`: a Kink or a WrongDerivative, a Growth, a Dependence, a
-        ConstantProduct.
-      trials: how many sets of parameters clause 3 was tried with.
-      eps: the precision that phi computes in; where it casts to float32, jumps below some 4e-3 are not seen, and terms
-        pass for dependent to 1e-4.
-      word: who shows this activation to be GOOD; None where nobody does.
+      name: name of the activation.
+      witnesses: counterexamples, at most one per clause, each with its `clause`: a Kink or WrongDerivative, a Growth, a
+        Dependence, a ConstantProduct.
+      trials: number of parameter sets tested for clause 3.
+      eps: machine epsilon of phi's precision. If phi casts to float32, jumps below about 4e-3 go unnoticed and terms
+        count as dependent to 1e-4.
+      word: reference for a proof that the activation is GOOD, or None.
     """
 
     name: str
@@ -74,7 +76,7 @@ class GoodCheck(NamedTuple):
 
     @property
     def refuted(self) -> tuple[int, ...]:
-        """The clauses, of 1 to 4, that have a witness against them. None is no proof."""
+        """The refuted clauses, of 1 to 4. An empty tuple is not a proof."""
         return tuple(witness.clause for witness in self.witnesses)
 
     def __str__(self) -> str:
@@ -92,22 +94,22 @@ class GoodCheck(NamedTuple):
 def check_good(
     activation: str | Activation | Callable[[jax.Array], jax.Array], *, trials: int = 600, key: int = 0
 ) -> GoodCheck:
-    r"""Look for counterexamples to an activation's being GOOD, Assumption 4.3 of Chen et al. 2025 (arXiv:2503.09565).
+    r"""Search for counterexamples to GOOD, Assumption 4.3 of Chen et al. 2025 (arXiv:2503.09565).
 
-    phi and what JAX differentiates it to are evaluated in float64: kinks for |x| up to 100, growth up to 10^6,
-    identities on [-10, 10] and confirmed up to 400. Takes some tenths of a second. What happens outside is not seen:
-    tanh(10^-6 x) passes for a linear function.
+    phi and its JAX derivatives are evaluated in float64: kinks for |x| up to 100, growth up to 10^6, identities fitted
+    on [-10, 10] and verified up to 400. The search takes some tenths of a second. It does not see beyond these ranges:
+    tanh(10^-6 x) looks linear.
 
     Args:
       activation: a name, an Activation, or an elementwise function.
-      trials: number of sets of 2 to 4 parameters (b_i, c_i) for clause 3, at least 1. a_i and r_1, r_2 are solved for.
-      key: seed of the points and the parameters.
+      trials: number of sets of 2 to 4 parameters (b_i, c_i) for clause 3, at least 1; a_i and r_1, r_2 are solved for.
+      key: seed of the random points and parameters.
 
     Returns:
-      A GoodCheck: no counterexample found, which is no proof, or a witness for each clause that is refuted.
+      A GoodCheck with a counterexample for each refuted clause. None found is not a proof.
 
     Raises:
-      ValueError: for trials below 1.
+      ValueError: if `trials` is below 1 or the activation's name is unknown.
 
     Example:
       >>> check_good("relu").refuted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, NamedTuple
 
 from mupjax.cli import options, parsing, running
@@ -57,11 +56,9 @@ def limit(given: Limit) -> None:
         "key": given.running.key,
     }
     settings |= parsing.optimizer(settings.pop("momentum"))
-    max_seconds = settings.pop("max_seconds")  # no part of the results' identity: more time refines them
     running.prepare_jax(given.running.cache)
     from mupjax.studies.limit import limit as run
 
-    run = partial(run, max_seconds=max_seconds)
     running.compute(run, given.out, given.data, settings, given.running.memory_gb)
 
 

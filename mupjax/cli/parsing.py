@@ -12,9 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mupjax import optim, parametrization
+from mupjax import parametrization
+from mupjax._checks import check_choice, check_distinct
 from mupjax.cli.command import Keywords
 from mupjax.cli.options import Data
+from mupjax.optim import OPTIMIZERS, Optimizer, sgd
 from mupjax.parametrization import Parametrization
 
 
@@ -71,17 +73,17 @@ def about(data: Data) -> Keywords:
 
 
 def optimizer(momentum: float) -> Keywords:
-    """Return SGD with this momentum, as keywords of a study."""
-    return {"optimizer": partial(optim.sgd, momentum=momentum)}
+    """Return SGD with this momentum, as a keyword of a study."""
+    return {"optimizer": partial(sgd, momentum=momentum)}
 
 
-def optimizers(given: tuple[str, ...], momentum: float) -> Keywords:
-    """Return optimizers by name, SGD with this momentum, as keywords of a sweep."""
-    if not momentum or "sgd" not in given:
-        return {"optimizers": given}
-    unknown = {name: name for name in given if name not in optim.OPTIMIZERS}  # refused where the sweep looks at them
-    named = unknown | {name: optim.OPTIMIZERS[name] for name in given if name not in unknown}
-    return {"optimizers": given if unknown else named | {"sgd": optimizer(momentum)["optimizer"]}}
+def optimizers(text: str, momentum: float) -> dict[str, Optimizer]:
+    """Return optimizers by name, SGD with this momentum: "sgd,adam"."""
+    check_distinct(optimizers=names(text))
+    for name in names(text):
+        check_choice(tuple(OPTIMIZERS), optimizers=name)
+    known: dict[str, Optimizer] = OPTIMIZERS | {"sgd": partial(sgd, momentum=momentum)}
+    return {name: known[name] for name in names(text)}
 
 
 def learning_rate(text: str | None) -> float | dict[str, float] | None:

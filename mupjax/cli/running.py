@@ -39,9 +39,9 @@ def say_what_is_there(out: Path | None) -> None:
 
     if out and (out / store.STORE / "zarr.json").is_file():
         if store.attributes(out / store.STORE).get("complete"):
-            print(f"{out / store.STORE} holds results already; their report and figures are written anew.")
+            print(f"{out / store.STORE} holds finished results.")
         else:
-            print(f"{out / store.STORE} holds some of the results; going on with the rest.")
+            print(f"{out / store.STORE} holds unfinished results.")
 
 
 def memory_budget(memory_gb: float | None) -> float:

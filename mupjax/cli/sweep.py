@@ -62,7 +62,7 @@ def sweep(given: Sweep) -> None:
         "widths": parsing.widths(study.widths),
         "depths": parsing.whole_numbers("depths", study.depths),
         "learning_rates": parsing.learning_rates(study.learning_rates),
-        "optimizers": parsing.names(study.optimizers),
+        "optimizers": parsing.optimizers(study.optimizers, study.training.momentum),
         "observe": parsing.names(study.observe),
         "key": given.running.key,
         "memory_gb": given.running.memory_gb,
@@ -73,7 +73,7 @@ def sweep(given: Sweep) -> None:
         sp_exponent=settings.pop("sp_exponent"),
         depths=settings["depths"],
     )
-    settings |= parsing.optimizers(settings["optimizers"], settings.pop("momentum"))
+    del settings["momentum"]
     task_settings = parsing.task(given.data)
     running.prepare_jax(given.running.cache)
     from mupjax import datasets, report

@@ -50,13 +50,13 @@ def transfer(given: Transfer) -> None:
         ),
         "widths": widths,
         "learning_rates": parsing.learning_rates(study.learning_rates),
-        "optimizers": parsing.names(study.optimizers),
+        "optimizers": parsing.optimizers(study.optimizers, study.training.momentum),
         "out": given.out,
         "about": parsing.about(given.data),
         "key": given.running.key,
         "memory_gb": given.running.memory_gb,
     }
-    settings |= parsing.optimizers(settings["optimizers"], settings.pop("momentum"))
+    del settings["momentum"]
     task_settings = parsing.task(given.data)
     running.prepare_jax(given.running.cache)
     from mupjax import datasets, report

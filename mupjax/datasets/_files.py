@@ -1,7 +1,7 @@
-"""Read the standard files of CIFAR-10 and MNIST: a path in, checked uint8 arrays out, nothing else.
+"""Read the standard files of CIFAR-10 and MNIST into validated uint8 arrays.
 
-N counts images, d pixels of one image. A file that is torn, too long or not what it should be raises a ValueError that
-names it; no array of a half-read file is ever returned.
+N is the number of images, d the number of pixels of one image. A truncated, overlong or malformed file raises a
+ValueError that names it; partial arrays are never returned.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 CIFAR_PIXELS = 3072  # 32 x 32, the red plane, then the green, then the blue
 NUM_CLASSES = 10
 
-# Everything that a pickle may name. Nothing of it is imported: find_class hands out inert stand-ins.
+# The globals that a pickle may name. None of them is imported: find_class returns inert stand-ins.
 _RECONSTRUCT, _FROMBUFFER, _ENCODE = "_reconstruct", "_frombuffer", "encode"
 _ADMITTED = {
     ("numpy.core.multiarray", _RECONSTRUCT),
@@ -29,17 +29,17 @@ _ADMITTED = {
     ("numpy", "dtype"),
     ("_codecs", _ENCODE),  # how Python 3 writes bytes in protocol 2
 }
-_INTEGERS = {"u1": np.uint8, "i4": np.int32, "i8": np.int64}  # dtypes that an array of pixels or labels may have
+_INTEGERS = {"u1": np.uint8, "i4": np.int32, "i8": np.int64}  # admissible dtypes of pixels and labels
 
 
 def read_cifar_binary(path: Path) -> tuple[UInt8[np.ndarray, "N d"], UInt8[np.ndarray, " N"]]:
-    """Read one file of `cifar-10-batches-bin`: records of 1 label byte and 3072 pixel bytes, any whole number of them.
+    """Read one file of `cifar-10-batches-bin`: records of 1 label byte and 3072 pixel bytes.
 
     Returns:
       [N, 3072] uint8 pixels and [N] uint8 labels, in file order.
 
     Raises:
-      ValueError: for a torn or empty file, or a label above 9.
+      ValueError: if the file is empty or truncated, or a label exceeds 9.
     """
     size, record = path.stat().st_size, 1 + CIFAR_PIXELS
     if size == 0 or size % record:
@@ -49,16 +49,16 @@ def read_cifar_binary(path: Path) -> tuple[UInt8[np.ndarray, "N d"], UInt8[np.nd
 
 
 def read_cifar_pickle(path: Path) -> tuple[UInt8[np.ndarray, "N d"], UInt8[np.ndarray, " N"]]:
-    """Read one file of `cifar-10-batches-py`, a pickled dict with keys 'data' and 'labels', without running anything.
+    """Read one file of `cifar-10-batches-py`, a pickled dict with keys 'data' and 'labels', without executing it.
 
-    A pickle is a program. This one may only build dicts, lists, tuples, strings, bytes, numbers, and the stand-ins
-    of `_Unpickler`, from which the arrays of integers are then made here; whatever else it names is refused.
+    A pickle is a program. This reader lets it build dicts, lists, tuples, strings, bytes, numbers and the stand-ins of
+    `_Unpickler`, from which the integer arrays are then made here. Any other global raises.
 
     Returns:
       [N, 3072] uint8 pixels and [N] uint8 labels, in file order.
 
     Raises:
-      ValueError: where the pickle names anything else, is torn, or does not hold such arrays.
+      ValueError: if the pickle names another global, is truncated, or does not hold such arrays.
     """
     try:
         with path.open("rb") as file:
@@ -67,7 +67,7 @@ def read_cifar_pickle(path: Path) -> tuple[UInt8[np.ndarray, "N d"], UInt8[np.nd
             raise ValueError(f"a {type(batch).__name__} instead of a dict")
         entries = {_text(key): value for key, value in batch.items()}
         images, labels = (_array(entries[key]) for key in ("data", "labels"))
-    except Exception as error:  # a hostile or torn pickle may raise anything
+    except Exception as error:  # a hostile or truncated pickle may raise anything
         raise ValueError(
             f"Expected {path} to be a pickle of CIFAR-10 that holds dicts, lists, bytes and arrays of integers only, "
             f"got {type(error).__name__}: {error}."
@@ -83,14 +83,14 @@ def read_cifar_pickle(path: Path) -> tuple[UInt8[np.ndarray, "N d"], UInt8[np.nd
 
 
 def read_mnist(images_path: Path, labels_path: Path) -> tuple[UInt8[np.ndarray, "N d"], UInt8[np.ndarray, " N"]]:
-    """Read a pair of IDX files, plain or (by the suffix .gz) compressed.
+    """Read a pair of IDX files of images and labels; the suffix .gz marks compressed ones.
 
     Returns:
       [N, 784] uint8 pixels and [N] uint8 labels, in file order.
 
     Raises:
-      ValueError: for a wrong magic number, images that are not 28 x 28, a torn or too long file, unequal counts, or
-        a label above 9.
+      ValueError: if a magic number is wrong, images are not 28 x 28, a file is truncated or overlong, the counts
+        differ, or a label exceeds 9.
     """
     images, labels = _read_idx(images_path, ndim=3), _read_idx(labels_path, ndim=1)
     if images.shape[1:] != (28, 28) or len(images) == 0:
@@ -101,7 +101,12 @@ def read_mnist(images_path: Path, labels_path: Path) -> tuple[UInt8[np.ndarray, 
 
 
 def luma(images: UInt8[np.ndarray, "N d"]) -> UInt8[np.ndarray, "N d_grey"]:
-    """Return the ITU-R 601 luma .299 R + .587 G + .114 B of [N, 3 * P] planes as [N, P], rounded as Pillow does."""
+    """Return the ITU-R 601 luma .299 R + .587 G + .114 B of [N, 3 * P] planes as [N, P], rounded as Pillow does.
+
+    Example:
+      >>> luma(np.array([[255, 0, 0]], np.uint8)).tolist()  # pure red
+      [[76]]
+    """
     weights = np.array([19595, 38470, 7471], dtype=np.uint32)  # they sum to 2^16
     planes = images.reshape(len(images), 3, -1)
     return ((np.einsum("c,ncp->np", weights, planes, dtype=np.uint32) + 0x8000) >> 16).astype(np.uint8)
@@ -134,33 +139,33 @@ def _check_labels(path: Path, labels: np.ndarray) -> UInt8[np.ndarray, " N"]:
 
 
 class _StandIn:
-    """Takes the place of what a pickle names: a call and a state are recorded, never carried out."""
+    """Stand-in for a global that a pickle names: records calls and state without executing anything."""
 
     __slots__ = ("args", "name", "state")
 
     def __init__(self, name: str, args: tuple[Any, ...] = ()):
         self.name = name
-        self.args: Any = args
-        self.state: Any = ()
+        self.args = args
+        self.state: Any = ()  # whatever the file holds
 
-    def __call__(self, *args: Any) -> _StandIn:
+    def __call__(self, *args: object) -> _StandIn:
         return _StandIn(self.name, args)
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         self.state = state
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds plain values and stand-ins; imports and calls nothing that a file names."""
+    """Builds plain values and stand-ins; imports and calls nothing that the file names."""
 
-    def find_class(self, module_name: str, global_name: str) -> Any:
+    def find_class(self, module_name: str, global_name: str) -> _StandIn:
         if (module_name, global_name) not in _ADMITTED:
             raise pickle.UnpicklingError(f"the name {f'{module_name}.{global_name}'!r}, which is refused")
         return _StandIn(global_name)
 
 
-def _array(value: Any) -> np.ndarray:
-    """Make the array that a stand-in, or a list of ints, describes."""
+def _array(value: object) -> np.ndarray:
+    """Make the array that a stand-in or a list of ints describes."""
     if isinstance(value, list):
         if not all(type(entry) is int for entry in value):
             raise ValueError("a list of other things than ints")
@@ -177,7 +182,7 @@ def _array(value: Any) -> np.ndarray:
     return np.frombuffer(_bytes(raw), dtype=checked).reshape(shape, order="F" if in_fortran_order else "C")
 
 
-def _dtype(value: Any) -> np.dtype:
+def _dtype(value: object) -> np.dtype:
     if not isinstance(value, _StandIn) or value.name != "dtype":
         raise ValueError("an array without a dtype")
     code, byte_order = _text(value.args[0]), _text(value.state[1])
@@ -186,7 +191,7 @@ def _dtype(value: Any) -> np.dtype:
     return np.dtype(_INTEGERS[code]).newbyteorder(byte_order)
 
 
-def _bytes(value: Any) -> bytes | bytearray:
+def _bytes(value: object) -> bytes | bytearray:
     if isinstance(value, _StandIn) and value.name == _ENCODE and value.args[1:] == ("latin1",):
         return value.args[0].encode("latin1")
     if not isinstance(value, bytes | bytearray):
@@ -194,5 +199,5 @@ def _bytes(value: Any) -> bytes | bytearray:
     return value
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return value if isinstance(value, str) else bytes(_bytes(value)).decode("latin1")

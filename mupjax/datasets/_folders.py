@@ -1,4 +1,4 @@
-"""Find the files of CIFAR-10 and MNIST in a folder that the user names, else fetch them into pooch's cache."""
+"""Find the files of CIFAR-10 and MNIST in the user's data folder, or fetch them into pooch's cache."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ MNIST_FOLDERS = ("mnist", "MNIST/raw")
 
 
 def cifar_paths(data_dir: str | os.PathLike[str] | None, *, with_test: bool) -> tuple[list[Path], bool]:
-    """Return the five training batches, then the test batch if asked for, and whether they are the binary ones.
+    """Return the five training batches (and the test batch if `with_test`), and whether they are binary files.
 
     Raises:
-      FileNotFoundError: where files are missing or cannot be fetched.
+      FileNotFoundError: if files are missing or cannot be fetched.
     """
     names = CIFAR_BATCHES if with_test else CIFAR_BATCHES[:-1]
     binary = [f"{name}.bin" for name in names]
@@ -45,10 +45,10 @@ def cifar_paths(data_dir: str | os.PathLike[str] | None, *, with_test: bool) -> 
 
 
 def mnist_paths(data_dir: str | os.PathLike[str] | None, *, with_test: bool) -> list[Path]:
-    """Return the training images and labels, then the test images and labels if asked for.
+    """Return the files of training images and labels (and of test images and labels if `with_test`).
 
     Raises:
-      FileNotFoundError: where files are missing or cannot be fetched.
+      FileNotFoundError: if files are missing or cannot be fetched.
     """
     names = list(MNIST_HASHES)[: 4 if with_test else 2]
     root = _root(data_dir)
@@ -67,7 +67,7 @@ def _root(data_dir: str | os.PathLike[str] | None) -> Path | None:
 
 
 def _find(folders: Sequence[Path], names: Sequence[str], suffixes: Sequence[str] = ("",)) -> list[Path] | None:
-    """Return the files of the first folder that has all of them."""
+    """Return the files of the first folder that holds all of them, or None."""
     for folder in folders:
         found = [[path for suffix in suffixes if (path := folder / (name + suffix)).is_file()] for name in names]
         if all(found):
@@ -83,7 +83,7 @@ def _not_found(dataset: str, files: str, folders: Sequence[Path]) -> FileNotFoun
 
 
 def _fetch_cifar(files: Sequence[str]) -> list[Path]:
-    """Fetch the archive and unpack its six batches once; a batch appears under its name only when it is complete."""
+    """Fetch the archive and unpack its six batches once; each batch is moved into place when it is complete."""
     folder = _cache() / CIFAR_BINARY
     paths = [folder / file for file in files]
     if not all(path.is_file() for path in paths):
@@ -98,7 +98,7 @@ def _fetch_cifar(files: Sequence[str]) -> list[Path]:
 
 
 def _fetch(url: str, subfolder: str, known_hash: str, needed: Sequence[str]) -> Path:
-    """Return the path of a file in the cache, fetched if it is not there; pooch renames it there once its hash fits."""
+    """Return the path of a file in the cache, fetched if absent; pooch moves it into place once its hash matches."""
     import pooch
 
     file = url.rsplit("/", 1)[-1]

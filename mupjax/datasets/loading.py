@@ -1,7 +1,7 @@
-r"""Tasks from digits (embedded in scikit-learn), CIFAR-10, MNIST, and synthetic Gaussian classes.
+r"""Tasks from digits (part of scikit-learn), CIFAR-10, MNIST and synthetic Gaussian classes.
 
-N counts training inputs, M test inputs, C classes; d is the number of pixels of one input :math:`\xi`. Which images are
-taken depends on nothing but the arguments: of each class, in the order of `classes`, the first ones in file order.
+Symbols: N training inputs, M test inputs, C classes, d pixels of one input :math:`\xi`. The choice of images depends on
+the arguments alone: the first images of each class in file order, class after class in the order of `classes`.
 """
 
 from __future__ import annotations
@@ -18,19 +18,30 @@ from mupjax.datasets import _files, _folders
 from mupjax.task import Task
 
 NAMES = ("digits", "cifar10", "mnist", "synthetic")
-NUM_CLASSES = 10  # in each of them
+NUM_CLASSES = 10  # of every data set
 SYNTHETIC_DIM = 32
 
 
 class _Images(NamedTuple):
-    """Pixels [N, d] and labels [N], in file order."""
+    """Images in file order.
+
+    Attributes:
+      x: [N, d] pixels.
+      labels: [N] int.
+    """
 
     x: np.ndarray
     labels: np.ndarray
 
 
 class _Source(NamedTuple):
-    """The images of a dataset; `white` is the value of a white pixel. Without `test`, test images come from `train`."""
+    """The images of a data set.
+
+    Attributes:
+      train: training images.
+      test: test images; None takes the test images from `train`.
+      white: value of a white pixel.
+    """
 
     train: _Images
     test: _Images | None
@@ -50,41 +61,42 @@ def load(
     data_dir: str | os.PathLike[str] | None = None,
     seed: int = 0,
 ) -> Task:
-    r"""Return a task on images of some classes of a dataset, standardized and scaled to :math:`\|\xi\|^2 = d`.
+    r"""Return a task on images of some classes of a data set, standardized and scaled to :math:`\|\xi\|^2 = d`.
 
-    Of `train_size` images, class k of C gets `train_size // C`, the first `train_size % C` classes one more; they are
-    the first images of that class in file order, class after class. CIFAR-10 and MNIST take test images likewise from
-    their test files; digits and synthetic have none, so that their test images are the next ones of each class.
+    Each of the C classes contributes `train_size // C` training images, and each of the first `train_size % C` classes
+    one more: the first images of that class in file order, class after class. CIFAR-10 and MNIST take test images from
+    their test files in the same way. digits and synthetic have no test files; their test images are the next ones of
+    each class.
 
-    CIFAR-10 (`cifar-10-batches-bin`, else `cifar-10-batches-py`) and MNIST (four IDX files, plain or .gz) are looked
-    for in `data_dir`, else in the folder that the environment variable MUPJAX_DATA names: there directly, or in the
-    subfolders cifar-10-batches-bin, cifar-10-batches-py, mnist, MNIST/raw. Given either, nothing is ever downloaded;
-    given neither, the files are fetched once, checked by checksum and kept in pooch's cache folder of 'mupjax'.
+    CIFAR-10 (`cifar-10-batches-bin`, else `cifar-10-batches-py`) and MNIST (four IDX files, plain or .gz) are read from
+    `data_dir`, or else from the folder in the environment variable MUPJAX_DATA: directly there, or in its subfolders
+    cifar-10-batches-bin, cifar-10-batches-py, mnist, MNIST/raw. If either is given, nothing is downloaded. If neither
+    is, the files are downloaded once, verified by checksum and kept in pooch's cache folder 'mupjax'.
 
     Args:
       name: digits (d = 64), cifar10 (d = 3072), mnist (d = 784) or synthetic (d = 32, see `synthetic`).
-      classes: at least two different ones of 0..9, or None for all ten.
+      classes: at least two distinct classes of 0..9, or None for all ten.
       train_size: N; 0 takes every training image of these classes.
-      test_size: M; 0 takes every (remaining) test image; None gives no test set. 'auto' is 64, or no test set where
-        the training set takes every image there is (digits with `train_size=0`).
-      loss: 'mse' gives y [N, 1], +1 for `classes[0]` and -1 for `classes[1]`, and one-hot y [N, C] for more than two
+      test_size: M; 0 takes every (remaining) test image; None gives no test set. 'auto' is 64, or no test set if the
+        training set takes every image there is (digits with `train_size=0`).
+      loss: 'mse' gives y [N, 1], +1 for `classes[0]` and -1 for `classes[1]`, or one-hot y [N, C] for more than two
         classes; 'cross_entropy' gives y [N], the position of the label in `classes`.
-      grayscale: turn CIFAR-10 into its ITU-R 601 luma (d = 1024), rounded as Pillow's mode L does. The other datasets
-        are grey already, and stay as they are.
-      standardize: 'mean' subtracts the training set's mean of each pixel, from the test set too; (mean, std)
-        subtracts and divides by two numbers, with pixels in [0, 1]; 'none' leaves the pixels in [0, 1].
-      scale: 'sphere' then scales each input to :math:`\|\xi\|^2 = d`; 'none' does not.
-      data_dir: where the files of CIFAR-10 and MNIST are; digits and synthetic need none.
-      seed: of synthetic; the images of the other datasets do not depend on it.
+      grayscale: convert CIFAR-10 to its ITU-R 601 luma (d = 1024), rounded as Pillow's mode L does. The other data sets
+        are grey already.
+      standardize: 'mean' subtracts the training set's mean of each pixel from both sets; (mean, std) subtracts and
+        divides by two numbers, in units of pixels in [0, 1]; 'none' leaves the pixels in [0, 1].
+      scale: 'sphere' scales each input to :math:`\|\xi\|^2 = d` afterwards; 'none' does not.
+      data_dir: folder with the files of CIFAR-10 or MNIST.
+      seed: seed of synthetic data; other data sets ignore it.
 
     Returns:
       A Task with x_train [N, d], x_test [M, d] or None.
 
     Raises:
-      ValueError: for unknown names, classes or options, too few images of a class, an input that is zero and cannot
-        be scaled, files that are torn or hold something else.
-      TypeError: for sizes and classes that are not ints.
-      FileNotFoundError: where files are missing or cannot be fetched; says which ones, and where to put them.
+      ValueError: if a name, class or option is unknown, a class has too few images, an input is zero and cannot be
+        scaled, or a file is malformed.
+      TypeError: if a size or class is not an int.
+      FileNotFoundError: if files are missing or cannot be fetched; the message names them and their folder.
 
     Example:
       >>> from mupjax import datasets
@@ -127,13 +139,13 @@ def synthetic(
     standardize: str | tuple[float, float] = "mean",
     scale: str = "sphere",
 ) -> Task:
-    r"""Return a task of Gaussian classes, which needs no file: :math:`\xi = m_c + g`, both :math:`\sim N(0, I_d)`.
+    r"""Return a task of Gaussian classes, :math:`\xi = m_c + g` with :math:`m_c, g \sim N(0, I_d)`; it needs no files.
 
-    Class c has one mean m_c, and g is drawn anew for each input. Both depend on the seed and on c only, so that a
-    larger set begins each class with the inputs of a smaller one. `load('synthetic', ...)` is the same with d = 32.
+    Each class c has one mean m_c; g is drawn for each input. Both depend on the seed and on c alone, so that each class
+    of a larger set begins with the inputs of a smaller one. `load('synthetic', ...)` is the same with d = 32.
 
     Args:
-      num_train: N, divided among the classes as `load` does.
+      num_train: N, divided among the classes as in `load`.
       num_test: M, or None for no test set.
       dim: d.
       num_classes: C, at least 2; the classes are 0..C-1.
@@ -146,8 +158,8 @@ def synthetic(
       A Task with x_train [N, d], x_test [M, d] or None.
 
     Raises:
-      ValueError: for sizes that are not positive, and as `load` does.
-      TypeError: for sizes that are not ints.
+      ValueError: if a size is not positive, and as in `load`.
+      TypeError: if a size is not an int.
 
     Example:
       >>> from mupjax import datasets
@@ -193,7 +205,7 @@ def _cifar10(data_dir: str | os.PathLike[str] | None, *, with_test: bool, graysc
 def _gaussian_classes(
     classes: tuple[int, ...], train_size: int, test_size: int | None, *, dim: int, seed: int
 ) -> _Source:
-    """Draw as many inputs of each class as both sets need; each class has its own generator."""
+    """Draw enough inputs of each class for both sets; each class has its own generator."""
     _check_size("seed", seed)
     count = _shares(train_size, len(classes))[0] + _shares(test_size or 0, len(classes))[0]
     draws = [np.random.default_rng([seed, label]).standard_normal((1 + count, dim)) for label in classes]
@@ -211,7 +223,7 @@ def _make_task(
     standardize: str | tuple[float, float],
     scale: str,
 ) -> Task:
-    """Pick the images, then standardize, scale and label them."""
+    """Select the images, standardize, scale and label them."""
     rows, y_train = _first_of_each(name, "train_size", train_size, classes, source.train.labels)
     x_train = source.train.x[rows] / source.white
     if standardize == "mean":
@@ -236,7 +248,7 @@ def _make_task(
 def _first_of_each(
     name: str, argument: str, size: int, classes: tuple[int, ...], labels: np.ndarray, taken: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows [size] of the first images of each class that are not taken, and their positions in `classes`."""
+    """Return the rows [size] of the first images of each class beyond those `taken`, and their class positions."""
     left = [np.flatnonzero(labels == label) for label in classes]
     if taken is not None:
         left = [rows[count:] for rows, count in zip(left, taken, strict=True)]
@@ -253,19 +265,19 @@ def _first_of_each(
 
 
 def _shares(size: int, num_classes: int) -> list[int]:
-    """Divide `size` images among the classes; the first ones get one more where it does not divide."""
+    """Divide `size` images among the classes; the first classes get the remainder, one each."""
     return [size // num_classes + (position < size % num_classes) for position in range(num_classes)]
 
 
 def _standardize(x: np.ndarray, shift: float | np.ndarray, divisor: float, scale: str, what: str) -> None:
-    """Turn x [N, d] in place into (x - shift) / divisor, then each input to norm sqrt(d) if `scale` is 'sphere'."""
+    """Replace x [N, d] in place by (x - shift) / divisor, and scale each input to norm sqrt(d) for 'sphere'."""
     x -= shift
     x /= divisor
     if scale == "none":
         return
     radius = math.sqrt(x.shape[1])
     norms = np.sqrt(np.einsum("nd,nd->n", x, x))
-    if norms.min() <= 1e-10 * radius:  # equal pixels of order 1 differ from their mean by N 2^-53, 7e-12 at 60,000
+    if norms.min() <= 1e-10 * radius:  # rounding leaves N 2^-53 of equal pixels: 7e-12 for N = 60,000
         raise ValueError(
             f"Expected {what} to hold no zero input for scale='sphere', got one at index {int(norms.argmin())} "
             "after standardisation."

@@ -1,8 +1,8 @@
-r"""Infinite-width kernels of a network at initialisation, each layer's share of the tangent kernel with its own rate.
+r"""Infinite-width kernels of a network at initialisation, with a learning rate for each layer.
 
 Symbols: P inputs, L hidden layers, n the width, :math:`\Sigma^l` the covariance of preactivations :math:`h^l`,
 :math:`K^l` the covariance of :math:`x^l = \phi(h^l)`, :math:`\dot K^l` that of :math:`\phi'(h^l)`,
-:math:`\Theta` the tangent kernel: one step of SGD with rate eta moves the outputs by :math:`-\eta \Theta \chi / B`.
+:math:`\Theta` the tangent kernel: one SGD step with rate eta moves the outputs by :math:`-\eta \Theta \chi / B`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from mupjax import activations, devices
 from mupjax.activations import QUADRATURE_DEGREE, Activation
@@ -23,28 +24,29 @@ from mupjax.dynamics._neural_tangents import load
 from mupjax.parametrization import Parametrization, Role
 from mupjax.parametrization.classification import classify
 
-ERROR_SAMPLE = 16
+ERROR_SAMPLE = 16  # inputs on which the quadrature error is estimated
 _TOLERANCE = 1e-9
+_Matrices = tuple[jax.Array, jax.Array, jax.Array]
 
 
 class Kernels(NamedTuple):
-    """What a parametrization's infinite-width network is at initialisation. NumPy, float64.
+    """Kernels of an infinitely wide network at initialisation, in NumPy float64.
 
     Attributes:
-      h: [L, P, P] covariance of the preactivations of each layer, the limit of <h_0, h_0>/n.
-      x: [L, P, P] the same of the activations.
-      nngp: [P, P] covariance of the outputs f_0; zero where the readout's variance falls faster than 1/n.
-      ntk: [P, P] the tangent kernel, every layer's share weighted by its rate.
-      weights: [L+1] the weight of each layer's share, see `layer_weights`.
-      quadrature_error: an estimate of the largest error in these kernels, relative to the largest entry of each, or
-        None where they are in closed form; see `kernels`.
+      h: [L, P, P], covariance of the preactivations of each layer, the limit of <h_0, h_0>/n.
+      x: [L, P, P], the same for activations.
+      nngp: [P, P], covariance of the outputs f_0; zero if the readout's variance falls faster than 1/n.
+      ntk: [P, P], the tangent kernel, with every layer's term weighted by its rate.
+      weights: [L + 1], the weight of each layer's term, see `layer_weights`.
+      quadrature_error: estimate of the largest error of these kernels, relative to the largest entry of each; None for
+        closed forms. See `kernels`.
     """
 
-    h: Any
-    x: Any
-    nngp: Any
-    ntk: Any
-    weights: Any
+    h: Float[np.ndarray, "L P P"]
+    x: Float[np.ndarray, "L P P"]
+    nngp: Float[np.ndarray, "P P"]
+    ntk: Float[np.ndarray, "P P"]
+    weights: Float[np.ndarray, " layers"]
     quadrature_error: float | None
 
 
@@ -54,25 +56,26 @@ def layer_weights(
     depth: int,
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
 ) -> Float[np.ndarray, " layers"]:
-    r"""Return the weight of every layer's share of the tangent kernel.
+    r"""Return the weight of every layer's term in the tangent kernel.
 
     .. math:: w_l = \lim_{n \to \infty} r_l(n) \, n^{[l \geq 2]} \, (n v(n))^{[l \leq L]}
 
-    with :math:`r_l` the effective SGD rate of layer l over eta and v the effective variance of the readout. Such a
-    product is a power of n, and a constant one has the value that it has at n = base_width: 1 for the input layer,
-    base_width for the others, times the constants of the rate and the readout's variance. A falling one gives 0.
+    Here :math:`r_l` is the effective SGD rate of layer l divided by eta, and v the effective variance of the readout.
+    The product is a power of n. If it is constant, its value is that at n = base_width: 1 for the input layer and
+    base_width for the others, times the constants of the rate and of the readout's variance. If it falls, the weight
+    is 0.
 
     Args:
-      parametrization: the exponents; biases are no part of this limit.
+      parametrization: the exponents, without biases.
       depth: number of hidden layers L.
       activation: a name, an Activation or a function.
 
     Returns:
-      [L+1] weights, the readout's last.
+      [L + 1] weights of layers 1..L and the readout.
 
     Raises:
-      ValueError: where the infinite-width limit is not a kernel one, or the initial variances are not 1 in the input
-        layer and of order 1/n in hidden ones.
+      ValueError: if the parametrization has no kernel limit, or its initial variances are not of order 1 in the input
+        layer and 1/n in hidden layers.
 
     Example:
       >>> from mupjax.parametrization import ntp, sp
@@ -111,7 +114,7 @@ def layer_weights(
 
 
 def _limit(value: float, power: float) -> float:
-    """Limit of `value * (n / n_0)**power`; a kernel limit has no growing ones."""
+    """Return the limit of `value * (n / n_0)**power`; ValueError if it grows."""
     if power > _TOLERANCE:
         raise ValueError(f"Expected a share that does not grow with width, got n^{power:g}.")
     return value if power > -_TOLERANCE else 0.0
@@ -124,29 +127,28 @@ def kernels(
     depth: int,
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
 ) -> Kernels:
-    r"""Return the kernels of the infinitely wide network at initialisation, computed by neural-tangents in float64.
+    r"""Return the kernels of an infinitely wide network at initialisation, computed by neural-tangents in float64.
 
     .. math:: \Sigma^1 = \xi \xi^\top / d, \quad \Sigma^{l+1} = K^l, \quad
               \Theta = \sum_{l=1}^{L+1} w_l \, K^{l-1} \odot \dot K^l \odot \dots \odot \dot K^L,
               \quad K^0 = \Sigma^1
 
     (Jacot, Gabriel & Hongler 2018, arXiv:1806.07572, Thm 1, with a rate for each layer.) erf, relu, leaky_relu,
-    abs_relu and linear are closed forms (with a kink, the ntk's diagonal is right to 1e-8 only). Other activations go
-    through neural-tangents' Gauss-Hermite quadrature (Han et al. 2022, arXiv:2209.04121) with QUADRATURE_DEGREE nodes a
-    dimension. Its error is estimated by a second rule with twice as many nodes on at most 16 inputs, those of largest
-    norm first: it grows with the norm (two hidden layers of tanh: 1e-6 at ||xi||^2 = d, 5e-3 at 4 d), and for smooth
-    activations it is largest on the diagonal. For these the finer rule is exact by comparison, and the estimate is
-    right within a few per cent; for others take it as an order of magnitude.
+    abs_relu and linear have closed forms (with a kink, the diagonal of the ntk is accurate to 1e-8). Other activations
+    use neural-tangents' Gauss-Hermite quadrature (Han et al. 2022, arXiv:2209.04121) with QUADRATURE_DEGREE nodes per
+    dimension. A second rule with twice as many nodes estimates its error on the at most 16 inputs of largest norm. The
+    error grows with the norm (two hidden layers of tanh: 1e-6 at ||xi||^2 = d, 5e-3 at 4 d). For smooth activations it
+    is largest on the diagonal, and the estimate is accurate to a few per cent; for others it is an order of magnitude.
 
     Args:
       inputs: [P, d] of any floating type.
-      parametrization: one with a kernel limit.
+      parametrization: a parametrization with a kernel limit.
       depth: number of hidden layers L.
       activation: a name, an Activation or a function.
 
     Raises:
-      ValueError: as `layer_weights`, and for inputs of another rank or not finite.
-      ImportError: where neural-tangents cannot be loaded; the message says what to type.
+      ValueError: as in `layer_weights`, or if the inputs are not finite or not [P, d].
+      ImportError: if neural-tangents cannot be loaded; the message names the command that installs it.
 
     Example:
       >>> import numpy as np
@@ -180,8 +182,8 @@ def _change(coarse: np.ndarray, fine: np.ndarray) -> float:
 def _propagate(
     inputs: np.ndarray, weights: np.ndarray, variances: np.ndarray, activation: Activation, degree: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Covariances of h and of x, [L, P, P] each, and the tangent kernel [P, P]."""
-    load()  # outside the trace below, where an ImportError would be buried
+    """Return the covariances of h and x, [L, P, P] each, and the tangent kernel [P, P]."""
+    load()  # before tracing, which would bury an ImportError
     with devices.with_float64(), jax.enable_x64(True):
         h, x, ntk = _propagate_jit(*map(jnp.asarray, (inputs, weights, variances)), activation, degree)
         return np.asarray(h), np.asarray(x), np.asarray(ntk)
@@ -189,16 +191,16 @@ def _propagate(
 
 @partial(jax.jit, static_argnums=(3, 4))
 def _propagate_jit(
-    inputs: Any, weights: Any, variances: Any, activation: Activation, degree: int
-) -> tuple[Any, Any, Any]:
-    """Go through the layers on neural-tangents' Kernel, adding each layer's share with its own weight."""
+    inputs: jax.Array, weights: jax.Array, variances: jax.Array, activation: Activation, degree: int
+) -> _Matrices:
+    """Propagate neural-tangents' Kernel through the layers, adding each layer's term with its own weight."""
     stax = load().stax
     dense = stax.Dense(1, W_std=1.0, parameterization="ntk")[2]
     activate = _activation_layer(stax, activation, degree)
 
     start = stax.Identity()[2](inputs, None, get=None)
 
-    def layer(carry: tuple[Any, Any, Any], of_layer: Any) -> tuple[tuple[Any, Any, Any], tuple[Any, Any]]:
+    def layer(carry: _Matrices, of_layer: tuple[jax.Array, jax.Array]) -> tuple[_Matrices, tuple[jax.Array, jax.Array]]:
         (nngp, ntk, cov), (weight, variance) = carry, of_layer
         before = dense(start.replace(nngp=variance * nngp, cov1=variance * cov))
         before = before.replace(ntk=variance * ntk + weight * nngp)
@@ -210,7 +212,7 @@ def _propagate_jit(
     return h, x, ntk + weights[-1] * nngp
 
 
-def _activation_layer(stax: Any, activation: Activation, degree: int) -> Callable[[Any], Any]:
+def _activation_layer(stax: ModuleType, activation: Activation, degree: int) -> Callable[[PyTree], PyTree]:
     if activation.neural_tangents is not None:
         return activation.neural_tangents(stax)[2]
 
@@ -218,22 +220,22 @@ def _activation_layer(stax: Any, activation: Activation, degree: int) -> Callabl
         return activation.phi(s.astype(jnp.float64)).astype(jnp.float64)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # 'numerical error is controlled by `deg`': it is estimated here
+        warnings.simplefilter("ignore", UserWarning)  # about the numerical error, which `kernels` estimates
         layer = stax.ElementwiseNumerical(phi, deg=degree)[2]
 
-    def activate(kernel: Any) -> Any:
-        """Quadrature in blocks of rows, since it holds degree^2 numbers for every entry."""
+    def activate(kernel: PyTree) -> PyTree:
+        """Apply the quadrature in blocks of rows, since it holds degree^2 numbers for every entry."""
         cov = jnp.maximum(kernel.cov1, np.finfo(np.float64).tiny)  # an input of zeros would be 0/0
 
-        def row(entries: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+        def row(entries: _Matrices) -> _Matrices:
             nngp, ntk, cov_row = (array[None] for array in entries)
-            one = kernel.replace(nngp=nngp, ntk=ntk, cov1=cov_row, cov2=cov, shape1=(1, *kernel.shape1[1:]))
-            one = layer(one)
-            return one.nngp[0], one.ntk[0], one.cov1[0]
+            before = kernel.replace(nngp=nngp, ntk=ntk, cov1=cov_row, cov2=cov, shape1=(1, *kernel.shape1[1:]))
+            after = layer(before)
+            return after.nngp[0], after.ntk[0], after.cov1[0]
 
         rows = max(1, devices.traits().quadrature // (len(cov) * degree**2))
         nngp, ntk, cov = jax.lax.map(row, (kernel.nngp, kernel.ntk, cov), batch_size=min(rows, len(cov)))
-        # The rule treats its two dimensions differently, so its error is not symmetric.
+        # The rule treats its two dimensions differently, so that its error is not symmetric.
         return kernel.replace(nngp=(nngp + nngp.T) / 2, ntk=(ntk + ntk.T) / 2, cov1=cov, is_gaussian=False)
 
     return activate

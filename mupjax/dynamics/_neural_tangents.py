@@ -1,10 +1,9 @@
-"""The only file that imports neural_tangents, and why it can.
+"""Import neural_tangents on current JAX. No other file imports it.
 
-neural-tangents 0.6.5, its last release, was written for JAX below 0.6. On today's JAX its kernels are right, but its
-import looks for names that JAX has since moved or dropped, and pulls in TensorFlow through a subpackage that nothing
-here uses. `load` puts these names in place for the length of the import alone; the modules of neural-tangents keep
-their own references, so the names are needed no longer (only NTK implementation 3, which fails anyway, looks for some
-of them later).
+neural-tangents 0.6.5, its last release, was written for JAX below 0.6. Its kernels are correct on current JAX, but its
+import refers to names that JAX has moved or removed, and imports TensorFlow through a subpackage that nothing here
+uses. `load` provides these names during the import only. The modules of neural-tangents keep their own references, so
+that the names are not needed later (except by NTK implementation 3, which fails on current JAX anyway).
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TypeVar
 
 import jax.core
 import jax.extend.core
@@ -29,18 +28,19 @@ INSTALL = f"pip install --no-deps neural-tangents=={VERSION} frozendict (or mupj
 _CORE_NAMES = ("Jaxpr", "JaxprEqn", "Literal", "Primitive", "Var")
 _PACKAGE = "neural_tangents"
 _EXPERIMENTAL = f"{_PACKAGE}.experimental"
+T = TypeVar("T")
 
 
 @functools.cache
 def load() -> types.ModuleType:
-    """Return the module `neural_tangents` with its `stax` and `predict`, importing it on the first call.
+    """Return the module `neural_tangents` with its `stax` and `predict`; the first call imports it.
 
     Raises:
-      ImportError: where neural-tangents is absent or of another version, or needs a package that is absent; the message
-        says what to type.
+      ImportError: if neural-tangents or a package that it needs is missing, or its version differs; the message names
+        the command that installs it.
     """
     _check_version()
-    if _PACKAGE in sys.modules:  # imported by somebody who made that work
+    if _PACKAGE in sys.modules:  # the user has imported it
         return sys.modules[_PACKAGE]
     with _names_in_place(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -61,7 +61,7 @@ def _check_version() -> None:
 
 @contextlib.contextmanager
 def _names_in_place() -> Iterator[None]:
-    """Add the names that are missing, and on leaving remove exactly these, whatever happened in between."""
+    """Add missing names, and remove exactly these on exit, also after an exception."""
     before = set(sys.modules)
     with contextlib.ExitStack() as added:
         for name in _CORE_NAMES:
@@ -71,30 +71,30 @@ def _names_in_place() -> Iterator[None]:
         _add(added, sys.modules, _EXPERIMENTAL, _module(_EXPERIMENTAL))
         try:
             yield
-        except BaseException:  # half an import would be taken for a whole one later
+        except BaseException:  # a later import would take a partial module for a complete one
             for name in set(sys.modules) - before:
                 if name.startswith(f"{_PACKAGE}."):
                     added.callback(sys.modules.pop, name, None)
             raise
-        # The real subpackage stays open to whoever imports it by its name.
+        # Users can still import the real subpackage by name.
         vars(sys.modules[_PACKAGE]).pop("experimental", None)
 
 
-def _add(added: contextlib.ExitStack, namespace: dict[str, Any], name: str, value: Any) -> None:
+def _add(added: contextlib.ExitStack, namespace: dict[str, T], name: str, value: T) -> None:
     if name not in namespace:
         namespace[name] = value
         added.callback(namespace.pop, name, None)
 
 
-def _module(name: str, **attributes: Any) -> types.ModuleType:
+def _module(name: str, **attributes: object) -> types.ModuleType:
     module = types.ModuleType(name)
     vars(module).update(attributes)
     return module
 
 
-def _safe_map(f: Callable[..., Any], *iterables: Iterable[Any]) -> list[Any]:
+def _safe_map(f: Callable[..., T], *iterables: Iterable[object]) -> list[T]:
     return [f(*items) for items in zip(*iterables, strict=True)]
 
 
-def _safe_zip(*iterables: Iterable[Any]) -> list[tuple[Any, ...]]:
+def _safe_zip(*iterables: Iterable[T]) -> list[tuple[T, ...]]:
     return list(zip(*iterables, strict=True))

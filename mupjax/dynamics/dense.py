@@ -54,7 +54,7 @@ class Batch(NamedTuple):
 
     x: jax.Array
     y: jax.Array
-    index: jax.Array
+    index: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
 class State(NamedTuple):
@@ -350,7 +350,7 @@ def loop(
         f = features(params, inputs).f - f_0
         train_loss = jnp.mean(loss_per_sample(task.loss, f[: task.num_train], task.y_train))
         test_loss = None
-        if task.x_test is not None:
+        if task.y_test is not None:
             test_loss = jnp.mean(loss_per_sample(task.loss, f[task.num_train :], task.y_test))
         return train_loss, test_loss, f if eval_inputs is None else f[np.array(eval_inputs, int)]
 
@@ -396,7 +396,7 @@ def loop(
 
 def _grams(
     features: Mapping[str, tuple[jax.Array, ...]], widths: Sequence[ArrayLike] | None, keep_initial: bool
-) -> dict[str, jax.Array]:
+) -> dict[str, PyTree]:
     """Contract features [S, G, n] of every layer to [S, L, G, G]; row 0 is the initial state, dropped if not wanted."""
     grams = {}
     for name, layers in features.items():

@@ -349,7 +349,7 @@ def _until(error: float, max_seconds: float, key: jax.Array, prepared: _Prepared
         seconds = min(seconds, (time.perf_counter() - before) / PILOT_RUNS)  # the first call compiles
         total += PILOT_RUNS
         merged = _merge(parts)
-        reached = float(np.max(average(merged).stderr.predictions))
+        reached = float(np.max(average(merged).stderr.predictions))  # pyright: ignore[reportOptionalMemberAccess]
         if reached <= error or not math.isfinite(reached):
             return merged
         wanted = math.ceil(1.1 * total * (reached / error) ** 2)

@@ -1,34 +1,40 @@
-"""Inner products of feature vectors, contracted in float64 whatever precision the program runs in."""
+"""Gram matrices of features, contracted in float64 whatever the program's precision."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from mupjax import devices
 
+Result = TypeVar("Result")  # a pytree of arrays
 
-def in_float64(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `fn`, a function of arrays, with its body traced where float64 exists, for this function alone.
 
-    No global flag changes the caller's program. Works under jit, vmap, scan and their compositions: a bare
-    `jax.enable_x64` context inside a scan is lost when vmap re-traces the scan's body, so vmap has a rule of its own
-    here. `fn` casts its arguments up itself; what it returns in float64 stays so until arithmetic outside touches it.
-    On devices without float64 `fn` runs as it is.
+def in_float64(fn: Callable[..., Result]) -> Callable[..., Result]:
+    """Return `fn`, a function of arrays, with its body traced under `jax.enable_x64`.
+
+    No global flag changes the caller's program. The result works under jit, vmap, scan and their compositions. It has
+    its own batching rule, since vmap re-traces the body of a scan and would lose a bare `jax.enable_x64` context there.
+    `fn` casts its arguments itself (`up`). float64 results keep their dtype until the caller computes with them. On
+    devices without float64 `fn` runs unchanged.
+
+    Example:
+      >>> in_float64(lambda x: up(x) + 1)(jnp.float32(1)).dtype
+      dtype('float64')
     """
 
     @jax.custom_batching.custom_vmap
-    def wrapped(*arrays: Any) -> Any:
+    def wrapped(*arrays: PyTree) -> Result:
         with jax.enable_x64(True) if devices.traits().float64 else nullcontext():
             return fn(*arrays)
 
     @wrapped.def_vmap
-    def _of_batches(axis_size: int, is_batched: Any, *arrays: Any) -> Any:
+    def _of_batches(axis_size: int, is_batched: Sequence[bool], *arrays: PyTree) -> tuple[PyTree, PyTree]:
         whole = [
             array if batched else jnp.broadcast_to(array, (axis_size, *array.shape))
             for array, batched in zip(arrays, is_batched, strict=True)
@@ -44,17 +50,19 @@ def _gram(z: jax.Array, w: jax.Array, n: jax.Array) -> jax.Array:
     return jnp.einsum("...gn,...hn->...gh", up(z), up(w), precision="highest") / up(n)
 
 
-def gram(z: Float[Array, "*batch G n"], w: Float[Array, "*batch H n"], n: Any = None) -> Float[Array, "*batch G H"]:
+def gram(
+    z: Float[Array, "*batch G n"], w: Float[Array, "*batch H n"], n: ArrayLike | None = None
+) -> Float[Array, "*batch G H"]:
     r"""Return the Gram matrix :math:`\langle z_i, w_j \rangle / n` in float64.
 
-    The smallest eigenvalues of such matrices lie far below float32's rounding of their entries, so float32 features are
-    contracted in float64, for this product alone (`in_float64`). On devices without float64 the product is float32 at
-    the highest precision.
+    The smallest eigenvalues of Gram matrices lie far below float32's rounding of their entries. float32 features are
+    therefore contracted in float64, for this product alone (`in_float64`). On devices without float64 the product is
+    float32 at the highest precision.
 
     Args:
       z: [..., G, n] features.
       w: [..., H, n] features, with the same leading axes.
-      n: the width to divide by where features are padded with zeros; by default their own.
+      n: the divisor, the true width of features padded with zeros; defaults to their length.
 
     Returns:
       [..., G, H], Theta(1) in width for Theta(1) features.
@@ -68,5 +76,5 @@ def gram(z: Float[Array, "*batch G n"], w: Float[Array, "*batch H n"], n: Any = 
 
 
 def up(array: jax.Array) -> jax.Array:
-    """Return the array in the widest float of the surrounding context: float64 inside `in_float64`."""
+    """Cast an array to the default float dtype of the context, float64 inside `in_float64`."""
     return array.astype(jax.dtypes.canonicalize_dtype(float))

@@ -227,7 +227,7 @@ def _mse(task: Task, spread: np.ndarray) -> tuple[np.ndarray, Chi, Callable[...,
         losses = 0.5 * np.sum(squares[:, :outputs], axis=1) + 0.5 * outputs * np.sum(squares[:, outputs:], axis=1)
         spread_t = f[chosen, outputs:]
         return Trajectory(
-            step,
+            np.asarray(step),
             np.mean(losses[:num]),
             np.mean(losses[num:]) if task.num_test else None,
             f[chosen, :outputs],
@@ -252,14 +252,16 @@ def _cross_entropy(task: Task, draws: np.ndarray | None) -> tuple[np.ndarray, Ch
     def record(step: np.int32, f: np.ndarray, chosen: Index) -> Trajectory:
         losses = -np.sum(onehot * softmax(f)[1], axis=1)
         every = (np.mean(losses[:num], 0), np.mean(losses[num:], 0) if task.num_test else None, f[chosen])
-        mean = Trajectory(step, *(None if values is None else np.mean(values, axis=-1) for values in every))
+        average = (None if values is None else np.mean(values, axis=-1) for values in every)
+        mean = Trajectory(step, *average)  # pyright: ignore[reportArgumentType]
         if draws is None:
             return mean
         count = f.shape[-1]
         errors = (None if values is None else np.std(values, axis=-1, ddof=1) / count**0.5 for values in every)
         away = f[chosen] - mean.predictions[:, :, None]
         covariance = np.einsum("pcs,qcs->pq", away, away, optimize=True) / (task.out_dim * (count - 1))
-        return mean._replace(stderr=Trajectory(step, *errors), info=covariance)
+        stderr = Trajectory(step, *errors)  # pyright: ignore[reportArgumentType]
+        return mean._replace(stderr=stderr, info=covariance)
 
     return f_0, lambda f, index: softmax(f)[0] - onehot[index], record
 

@@ -1,13 +1,14 @@
-r"""Observers of curvature: sharpness, the spectrum of the tangent kernel and its movement.
+r"""Observers of curvature: sharpness, the spectrum of the tangent kernel and its change.
 
-For mse, :math:`\tfrac{1}{2P} \sum_i \|f_i - y_i\|^2`, the Hessian is :math:`J^\top J / P` and a part that vanishes with
-the residuals; the tangent kernel :math:`\Theta = J R J^\top` over P has the same non-zero eigenvalues as
-:math:`R^{1/2} J^\top J R^{1/2} / P`, where R holds the learning-rate multipliers of the parameters. So both are
-measured with the rates in them: gradient descent with the base rate :math:`\eta` is at the edge of stability where the
-largest eigenvalue is :math:`2 / \eta`. Eigenvalues come from Lanczos (`spectrum`), with residuals as error estimates.
+The Hessian of the mse loss :math:`\tfrac{1}{2P} \sum_i \|f_i - y_i\|^2` is :math:`J^\top J / P` plus a part that
+vanishes with the residuals. :math:`\Theta / P`, with the tangent kernel :math:`\Theta = J R J^\top`, has the same
+non-zero eigenvalues as :math:`R^{1/2} J^\top J R^{1/2} / P`, where R holds the learning-rate multipliers of the
+parameters. Both are therefore measured with R: gradient descent with base rate :math:`\eta` is at the edge of stability
+if the largest eigenvalue is :math:`2 / \eta`. Lanczos computes the eigenvalues (`spectrum`), with residuals as error
+estimates.
 
-Observers are for `observers=` of `dynamics.dense.train`; the functions that they call are pure, to be jitted and
-vmapped over runs. Full training set; a network is a function of parameters and inputs, or an MLP.
+Pass observers to `observers=` of `dynamics.dense.train`. The functions that they call are pure: may be jitted, and
+vmapped over runs. All use the full training set. A network is an MLP or a function of parameters and inputs.
 """
 
 from __future__ import annotations
@@ -15,40 +16,43 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from mupjax.dynamics.dense import Batch, State
-from mupjax.network import MLP, scaling_tree
+from mupjax.network import MLP, Features, scaling_tree
 from mupjax.observers.spectrum import Eigenvalues, Extremes, extremes
 from mupjax.optim import SharpnessSgd, cosines
+from mupjax.optim.sharpness import Loss, Measure
 from mupjax.optim.transforms import by_path, is_normalized, is_switched, later_rates
 from mupjax.task import Task, loss_per_sample
 
-Network = MLP | Callable[[Any, Any], Any]
+Network = MLP | Callable[[PyTree, jax.Array], jax.Array]
+FeatureFunction = Callable[[PyTree, jax.Array], Features]
 
 
 def hessian_eigenvalues(
-    loss: Callable[[Any], Any], params: Any, *, scaling: Any = None, num: int = 1, num_products: int = 24
+    loss: Loss, params: PyTree, *, scaling: PyTree | None = None, num: int = 1, num_products: int = 24
 ) -> Eigenvalues:
-    r"""Return the largest eigenvalues of :math:`R^{1/2} H R^{1/2}`, H the Hessian of a loss of the parameters.
+    r"""Return the largest eigenvalues of :math:`R^{1/2} H R^{1/2}`, where H is the Hessian of a loss.
 
-    Costs `num_products` Hessian-vector products, about four gradients each, and holds as many copies of the parameters.
+    The cost is `num_products` Hessian-vector products, about four gradients each, and as many copies of the parameters.
 
     Args:
       loss: a function of the parameters.
-      params: where.
-      scaling: a scaling tree whose SGD multipliers are R; None is the identity.
-      num, num_products: as in `spectrum.extremes`.
+      params: the parameters at which the Hessian is taken.
+      scaling: a scaling tree whose SGD multipliers are R; None means the identity.
+      num: number of eigenvalues.
+      num_products: as in `spectrum.extremes`.
 
     Returns:
-      Eigenvalues [num], in the loss's unit over the base learning rate's.
+      Eigenvalues [num], in units of the inverse base learning rate.
 
     Raises:
-      ValueError: for a scaling whose rates are not fixed: normalized updates, a first step of its own.
+      ValueError: if the rates of `scaling` are not fixed (normalized updates, or a first step of its own).
 
     Example:
       >>> found = hessian_eigenvalues(lambda w: jnp.sum(jnp.array([2.0, 0.5]) * w**2), jnp.ones(2), num=2)
@@ -57,32 +61,36 @@ def hessian_eigenvalues(
     """
     roots = rate_roots(params, scaling)
 
-    def product(v: Any) -> Any:
-        whole = jax.tree.map(jnp.multiply, roots, v)
-        moved = jax.jvp(jax.grad(loss), (params,), (whole,))[1]
-        return jax.tree.map(jnp.multiply, roots, moved)
+    def product(v: PyTree) -> PyTree:
+        scaled = jax.tree.map(jnp.multiply, roots, v)
+        curved = jax.jvp(jax.grad(loss), (params,), (scaled,))[1]
+        return jax.tree.map(jnp.multiply, roots, curved)
 
     return extremes(product, params, num=num, num_products=num_products).largest
 
 
 def ntk_eigenvalues(
     network: Network,
-    params: Any,
+    params: PyTree,
     inputs: Float[ArrayLike, "P d"],
     *,
-    scaling: Any = None,
+    scaling: PyTree | None = None,
     num: int = 1,
     num_products: int = 24,
 ) -> Extremes:
-    r"""Return the extreme eigenvalues of :math:`\Theta / P`, :math:`\Theta = J R J^\top`, without forming it.
+    r"""Return the extreme eigenvalues of :math:`\Theta / P`, :math:`\Theta = J R J^\top`, without forming the matrix.
 
     Args:
       network: an MLP or a function of parameters and inputs.
-      params: where.
+      params: the parameters at which the kernel is taken.
       inputs: [P, d].
       scaling: as in `hessian_eigenvalues`.
-      num, num_products: as in `spectrum.extremes`; the operator has dimension P C, and with that many products the
-        smallest eigenvalue is found to rounding, with fewer from above.
+      num: number of eigenvalues at each end.
+      num_products: as in `spectrum.extremes`. P C products give the smallest eigenvalue to rounding, fewer an upper
+        bound.
+
+    Raises:
+      ValueError: as in `hessian_eigenvalues`.
 
     Example:
       >>> found = ntk_eigenvalues(lambda w, x: x @ w, jnp.ones((2, 1)), jnp.diag(jnp.array([1.0, 2.0])))
@@ -94,9 +102,26 @@ def ntk_eigenvalues(
 
 
 def empirical_ntk(
-    network: Network, params: Any, inputs: Float[ArrayLike, "G d"], *, scaling: Any = None
+    network: Network, params: PyTree, inputs: Float[ArrayLike, "G d"], *, scaling: PyTree | None = None
 ) -> Float[Array, "GC GC"]:
-    r"""Return :math:`\Theta = J R J^\top` of a few inputs, a column at a time: the Jacobian is never held."""
+    r"""Return :math:`\Theta = J R J^\top` of a few inputs, one column at a time, without storing the Jacobian.
+
+    Args:
+      network: an MLP or a function of parameters and inputs.
+      params: the parameters at which the kernel is taken.
+      inputs: [G, d].
+      scaling: as in `hessian_eigenvalues`.
+
+    Returns:
+      [G C, G C], ordered by input, then output.
+
+    Raises:
+      ValueError: as in `hessian_eigenvalues`.
+
+    Example:
+      >>> empirical_ntk(lambda w, x: x @ w, jnp.ones((2, 1)), jnp.diag(jnp.array([1.0, 2.0]))).tolist()
+      [[1.0, 0.0], [0.0, 4.0]]
+    """
     product, like = _ntk_product(network, params, jnp.asarray(inputs), scaling)
     columns = jnp.eye(like.size, dtype=like.dtype).reshape(-1, *like.shape)
     with jax.default_matmul_precision("highest"):
@@ -104,17 +129,27 @@ def empirical_ntk(
 
 
 def sharpness(
-    network: Network, task: Task, *, scaling: Any = None, centred: bool = False, num: int = 1, num_products: int = 24
+    network: Network,
+    task: Task,
+    *,
+    scaling: PyTree | None = None,
+    centred: bool = False,
+    num: int = 1,
+    num_products: int = 24,
 ) -> Callable[[State, Batch], Eigenvalues]:
     """Return an observer of the largest Hessian eigenvalues of the training loss.
 
     Args:
-      network: an MLP, whose scaling gives the rates, or a function of parameters and inputs.
+      network: an MLP or a function of parameters and inputs.
       task: data and loss.
-      scaling: of the rates; by default an MLP's own, those of later steps where the first has its own, and none where
-        updates are normalized or for a function.
+      scaling: a scaling tree whose SGD multipliers enter the Hessian. Defaults to an MLP's own (those of the later
+        steps if the first differs, ones for normalized updates), and to the identity for a function.
       centred: whether f - f_0 is trained.
-      num, num_products: as in `spectrum.extremes`.
+      num: number of eigenvalues.
+      num_products: as in `spectrum.extremes`.
+
+    Raises:
+      ValueError: as in `hessian_eigenvalues`, when the observer is called.
 
     Example:
       >>> import numpy as np
@@ -137,15 +172,16 @@ def sharpness(
 
 @lru_cache(maxsize=64)
 def sharpness_sgd(*, every: int = 10, decay: float = 0.0, num_products: int = 16) -> SharpnessSgd:
-    r"""Return the optimizer whose rate is c over the measured sharpness; `learning_rate` is c.
+    r"""Return an optimizer whose rate is c divided by the measured sharpness; its `learning_rate` is c.
 
-    The sharpness is that of the step's loss with the parametrization's rates in it, so c = 2 is the edge of stability.
-    A reconstruction of the geometry-aware schedule of Terjek 2025 (`optim.scale_by_sharpness`); constant rates are the
-    control beside it.
+    The sharpness is that of the step's loss with the parametrization's rates in it, so that c = 2 is the edge of
+    stability. It is a reconstruction of the geometry-aware schedule of Terjek 2025 (`optim.scale_by_sharpness`);
+    compare it with constant rates.
 
     Args:
-      every, decay: as in `optim.scale_by_sharpness`.
-      num_products: Hessian-vector products of a measurement.
+      every: steps between measurements.
+      decay: decay of the average over measurements, in [0, 1).
+      num_products: Hessian-vector products per measurement.
 
     Example:
       >>> import numpy as np
@@ -165,36 +201,50 @@ def sharpness_sgd(*, every: int = 10, decay: float = 0.0, num_products: int = 16
 class _Measure:
     num_products: int
 
-    def __call__(self, scaling: Any) -> Callable[[Callable[[Any], Any], Any], jax.Array]:
+    def __call__(self, scaling: PyTree) -> Measure:
         return partial(sharpness_of, scaling=scaling, num_products=self.num_products)
 
 
 def sharpness_of(
-    loss: Callable[[Any], Any], params: Any, *, scaling: Any = None, num_products: int = 16
+    loss: Loss, params: PyTree, *, scaling: PyTree | None = None, num_products: int = 16
 ) -> Float[Array, ""]:
-    """Return the largest eigenvalue of the Hessian of a loss, with the rates in it where a scaling is given."""
+    """Return the largest eigenvalue of `hessian_eigenvalues`; arguments and errors as there.
+
+    Example:
+      >>> round(float(sharpness_of(lambda w: jnp.sum(jnp.array([2.0, 0.5]) * w**2), jnp.ones(2))), 4)
+      4.0
+    """
     return hessian_eigenvalues(loss, params, scaling=scaling, num_products=num_products).values[0]
 
 
 def ntk_spectrum(
-    network: Network, task: Task, *, scaling: Any = None, num: int = 1, num_products: int = 24
+    network: Network, task: Task, *, scaling: PyTree | None = None, num: int = 1, num_products: int = 24
 ) -> Callable[[State, Batch], Extremes]:
-    """Return an observer of the extreme eigenvalues of the tangent kernel of the training inputs over P."""
+    """Return an observer of the extreme eigenvalues of Theta/P, the tangent kernel of the P training inputs.
+
+    Args:
+      network, task, scaling: as in `sharpness`.
+      num, num_products: as in `ntk_eigenvalues`.
+    """
     scaling = _own_scaling(network, task) if scaling is None else scaling
 
     def observe(state: State, batch: Batch) -> Extremes:
-        options: dict[str, Any] = {"scaling": scaling, "num": num, "num_products": num_products}
-        return ntk_eigenvalues(network, state.params, task.x_train, **options)
+        return ntk_eigenvalues(network, state.params, task.x_train, scaling=scaling, num=num, num_products=num_products)
 
     return observe
 
 
 def ntk_change(
-    network: Network, inputs: Float[ArrayLike, "G d"], *, scaling: Any = None
+    network: Network, inputs: Float[ArrayLike, "G d"], *, scaling: PyTree | None = None
 ) -> Callable[[State, Batch], Float[Array, ""]]:
     r"""Return an observer of :math:`\|\Theta_t - \Theta_0\|_F / \|\Theta_0\|_F` on a few inputs.
 
-    Order 1/n in width for NTP (Dyer & Gur-Ari 2020, arXiv:1909.11304; n^-1/2 is a bound), order one for muP.
+    It is of order 1/n in width for NTP (Dyer & Gur-Ari 2020, arXiv:1909.11304) and of order one for muP.
+
+    Args:
+      network: an MLP or a function of parameters and inputs.
+      inputs: [G, d].
+      scaling: as in `sharpness`.
     """
     x = jnp.asarray(inputs)
     scaling = _scaling_for(network, x) if scaling is None else scaling
@@ -207,16 +257,21 @@ def ntk_change(
 
 
 class LayerCosines(NamedTuple):
-    """network: over all kernels and biases. layers: [L + 1], of the kernels 1..L and the readout. 0 up to step 1."""
+    """Cosines of the last update with the sum of all earlier ones; 0 up to step 1.
+
+    Attributes:
+      network: scalar, over all kernels and biases.
+      layers: [L + 1], for the kernels of layers 1..L and the readout.
+    """
 
     network: Float[Array, ""]
     layers: Float[Array, " layers"]
 
 
 def update_cosines() -> Callable[[State, Batch], LayerCosines]:
-    r"""Return an observer of the cosine of the last update with all earlier ones together (`optim.cosines`).
+    r"""Return an observer of the cosine of the last update with the sum of all earlier ones (`optim.cosines`).
 
-    It needs no copy of its own: dense training has the initial parameters. `optim.track_cosines` is for other loops.
+    It uses the initial parameters that dense training keeps. For other training loops there is `optim.track_cosines`.
     """
 
     def observe(state: State, batch: Batch) -> LayerCosines:
@@ -230,14 +285,27 @@ def update_cosines() -> Callable[[State, Batch], LayerCosines]:
 
 
 class LayerSizes(NamedTuple):
-    """Of the layers 1..L and the readout: [L + 1]. update: ||dW||_F of the last update. weight: ||W||_F before it."""
+    """Frobenius norms of the kernels of layers 1..L and the readout.
+
+    Attributes:
+      update: [L + 1], ||dW||_F of the last update.
+      weight: [L + 1], ||W||_F before the last update.
+    """
 
     update: Float[Array, " layers"]
     weight: Float[Array, " layers"]
 
 
 def update_sizes() -> Callable[[State, Batch], LayerSizes]:
-    """Return an observer of the sizes of the last update and of what it moved, by kernel; before the first step 0."""
+    """Return an observer of the norms of each kernel and of its last update; the latter is 0 before the first step.
+
+    Example:
+      >>> import numpy as np
+      >>> tree = {"layer_1": {"kernel": np.eye(4)}, "readout": {"kernel": np.ones((4, 1))}}
+      >>> state = State(1, tree, None, tree, jax.tree.map(lambda w: w / 2, tree), tree)
+      >>> update_sizes()(state, Batch(None, None, None)).update.tolist()
+      [1.0, 1.0]
+    """
 
     def observe(state: State, batch: Batch) -> LayerSizes:
         rows = zip(*(_kernels(tree) for tree in (state.last_update, state.params)), strict=True)
@@ -248,13 +316,16 @@ def update_sizes() -> Callable[[State, Batch], LayerSizes]:
 
 
 def preactivation_changes(
-    features: MLP | Callable[[Any, Any], Any], inputs: Float[ArrayLike, "G d"]
+    features: MLP | FeatureFunction, inputs: Float[ArrayLike, "G d"]
 ) -> Callable[[State, Batch], Float[Array, " L"]]:
-    r"""Return an observer of :math:`\|h^k_t - h^k_{t-1}\| / \|h^k_{t-1}\|` over the inputs; 0 at the start.
+    r"""Return an observer of :math:`\|h^k_t - h^k_{t-1}\| / \|h^k_{t-1}\|` over all inputs; 0 at step 0.
 
     Args:
-      features: an MLP, or a function of parameters and inputs that returns Features.
+      features: an MLP, or a function of parameters and inputs that returns `network.Features`.
       inputs: [G, d].
+
+    Returns:
+      An observer of [L].
     """
     x = jnp.asarray(inputs)
 
@@ -266,11 +337,20 @@ def preactivation_changes(
     return observe
 
 
-def rate_roots(params: Any, scaling: Any) -> Any:
-    """Return the square roots of the SGD multipliers, a scalar for each parameter; ones without a scaling.
+def rate_roots(params: PyTree, scaling: PyTree | None) -> PyTree[Float[Array, ""]]:
+    """Return the square root of every parameter's SGD multiplier, 1 without a scaling.
+
+    Args:
+      params: the parameters.
+      scaling: a scaling tree, or None.
 
     Raises:
-      ValueError: for a scaling whose rates are not fixed.
+      ValueError: if the rates of `scaling` are not fixed.
+
+    Example:
+      >>> from mupjax.parametrization import mup
+      >>> float(rate_roots({"w": jnp.ones((4, 1))}, {"w": mup().scales("output", 4, 1)})["w"])
+      0.5
     """
     if scaling is None:
         return jax.tree.map(lambda p: jnp.ones((), p.dtype), params)
@@ -285,8 +365,10 @@ def rate_roots(params: Any, scaling: Any) -> Any:
     )
 
 
-def _ntk_product(network: Network, params: Any, inputs: jax.Array, scaling: Any) -> tuple[Callable[[Any], Any], Any]:
-    """The product with J R J^T, and the outputs [P, C] that it acts on."""
+def _ntk_product(
+    network: Network, params: PyTree, inputs: jax.Array, scaling: PyTree | None
+) -> tuple[Callable[[jax.Array], jax.Array], jax.Array]:
+    """Return the product with J R J^T, and an array of the shape [P, C] that it acts on."""
     roots = rate_roots(params, scaling)
     outputs, pull = jax.vjp(partial(_outputs, network, x=inputs), params)
 
@@ -298,36 +380,37 @@ def _ntk_product(network: Network, params: Any, inputs: jax.Array, scaling: Any)
     return product, outputs
 
 
-def _training_loss(network: Network, task: Task, params_0: Any) -> Callable[[Any], jax.Array]:
+def _training_loss(network: Network, task: Task, params_0: PyTree | None) -> Loss:
     f_0 = 0.0 if params_0 is None else _outputs(network, params_0, task.x_train)
 
-    def loss(params: Any) -> jax.Array:
+    def loss(params: PyTree) -> Float[Array, ""]:
         f = _outputs(network, params, task.x_train) - f_0
         return jnp.mean(loss_per_sample(task.loss, f, task.y_train))
 
     return loss
 
 
-def _outputs(network: Network, params: Any, x: Any) -> jax.Array:
+def _outputs(network: Network, params: PyTree, x: jax.Array) -> jax.Array:
     with jax.default_matmul_precision("highest"):  # eigenvalues depend on it
-        found: Any = network.apply({"params": params}, x) if isinstance(network, MLP) else network(params, x)
-    return found
+        outputs: PyTree = network.apply({"params": params}, x) if isinstance(network, MLP) else network(params, x)
+    return outputs
 
 
-def _features(of: MLP | Callable[[Any, Any], Any], params: Any, x: Any) -> Any:
-    return of.apply({"params": params}, x, method="features") if isinstance(of, MLP) else of(params, x)
+def _features(of: MLP | FeatureFunction, params: PyTree, x: jax.Array) -> Features:
+    features: PyTree = of.apply({"params": params}, x, method="features") if isinstance(of, MLP) else of(params, x)
+    return features
 
 
-def _kernels(params: Any) -> list[jax.Array]:
+def _kernels(params: PyTree) -> list[jax.Array]:
     return [params[name]["kernel"] for name in (*(f"layer_{k}" for k in range(1, len(params))), "readout")]
 
 
-def _own_scaling(network: Network, task: Task) -> Any:
+def _own_scaling(network: Network, task: Task) -> PyTree | None:
     return _scaling_for(network, task.x_train)
 
 
-def _scaling_for(network: Network, inputs: Any) -> Any:
-    """An MLP's own scaling as `later_rates` has it; None for a function."""
+def _scaling_for(network: Network, inputs: jax.Array) -> PyTree | None:
+    """Return `later_rates` of an MLP's own scaling, None for a function."""
     if not isinstance(network, MLP):
         return None
     return later_rates(scaling_tree(jax.eval_shape(network.init, jax.random.key(0), inputs[:1])))

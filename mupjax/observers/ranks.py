@@ -1,19 +1,19 @@
-r"""Ranks of features and of weight updates, and what the initial weights and the updates contribute to preactivations.
+r"""Observers of ranks of features and weight updates, and of the contributions of weights and updates to h.
 
-The first step of `ip_llr` gives hidden weights whose updates have a rank of at most the batch size, and whose initial
-part vanishes with the width: features live in few dimensions (Hajjar et al. 2021, arXiv:2110.15596). The observers here
-are for `observers=` of `dynamics.dense.train`; they take real weights.
+Under `ip_llr` the first update of a hidden kernel has a rank of at most the batch size, and the initial part vanishes
+with the width, so that features span few dimensions (Hajjar et al. 2021, arXiv:2110.15596). Pass these observers to
+`observers=` of `dynamics.dense.train`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from mupjax.dynamics.dense import Batch, State
 from mupjax.dynamics.gram import gram, in_float64, up
@@ -22,10 +22,13 @@ from mupjax.parametrization import ParamScaling
 
 
 class Ranks(NamedTuple):
-    """Measures of how many directions a matrix has; all 0 for a matrix of zeros, -1 or NaN where it is not finite.
+    """Three ranks of a matrix. All are 0 for a zero matrix; a matrix that is not finite gives -1 or NaN.
 
-    numerical: singular values above s_max * max(shape) * float32's epsilon, the default of NumPy's and PyTorch's
-    `matrix_rank`. frobenius: (||A||_F / ||A||_2)^2, the stable rank. squared_trace: tr(A A^T)^2 / tr((A A^T)^2).
+    Attributes:
+      numerical: number of singular values above s_max * max(shape) * float32's epsilon, the default of `matrix_rank` in
+        NumPy and PyTorch.
+      frobenius: (||A||_F / ||A||_2)^2, the stable rank.
+      squared_trace: tr(A A^T)^2 / tr((A A^T)^2).
     """
 
     numerical: Int[Array, "*runs"]
@@ -34,10 +37,10 @@ class Ranks(NamedTuple):
 
 
 def ranks(matrix: Float[Array, "rows columns"]) -> Ranks:
-    r"""Return the ranks of a matrix, from the Gram matrix of its shorter side in float64.
+    r"""Return the ranks of a matrix from the float64 Gram matrix of its shorter side.
 
-    A Gram's eigenvalues are squares of singular values: float64 resolves those down to about 1e-8 s_max, and the
-    threshold, max(shape) * 1.2e-7 s_max, is well clear of that.
+    Eigenvalues of the Gram matrix are squared singular values. float64 resolves singular values down to about
+    1e-8 s_max, well below the threshold max(shape) * 1.2e-7 s_max.
 
     Example:
       >>> import jax.numpy as jnp
@@ -64,14 +67,23 @@ def _of_gram(gram: jax.Array, longer: jax.Array) -> tuple[jax.Array, jax.Array, 
 
 
 class FeatureRanks(NamedTuple):
-    """Ranks of preactivations and of activations over the inputs, by layer: [L]."""
+    """Ranks of the matrices of features over the inputs.
+
+    Attributes:
+      h: [L], of the preactivations.
+      x: [L], of the activations.
+    """
 
     h: Ranks
     x: Ranks
 
 
 def feature_ranks(model: MLP, inputs: Float[ArrayLike, "G d"]) -> Callable[[State, Batch], FeatureRanks]:
-    """Return an observer of the ranks of the matrices [G, n_l] of features of these inputs.
+    """Return an observer of the ranks of the feature matrices [G, n_l] of the layers.
+
+    Args:
+      model: the trained MLP.
+      inputs: [G, d].
 
     Example:
       >>> import jax, numpy as np
@@ -89,17 +101,21 @@ def feature_ranks(model: MLP, inputs: Float[ArrayLike, "G d"]) -> Callable[[Stat
     x = jnp.asarray(inputs)
 
     def observe(state: State, batch: Batch) -> FeatureRanks:
-        found: Any = model.apply({"params": state.params}, x, method="features")
+        found: PyTree = model.apply({"params": state.params}, x, method="features")
         return FeatureRanks(*(_stacked([ranks(z) for z in layers]) for layers in (found.h, found.x)))
 
     return observe
 
 
 class UpdateRanks(NamedTuple):
-    """Ranks of the updates of every kernel, layers 1..L and the readout: [L + 1].
+    """Ranks of the updates of the kernels of layers 1..L and the readout.
 
-    first: of the first update. last: of the last one. total: of the change since initialisation. Of all three the part
-    of the initial weights that the first step drops (`hp`, `hpz`) is left out.
+    The part of the initial weights that the first step drops (`hp`, `hpz`) does not count as an update.
+
+    Attributes:
+      first: [L + 1], of the first update.
+      last: [L + 1], of the last update.
+      total: [L + 1], of the change since initialisation.
     """
 
     first: Ranks
@@ -108,7 +124,14 @@ class UpdateRanks(NamedTuple):
 
 
 def update_ranks(model: MLP) -> Callable[[State, Batch], UpdateRanks]:
-    """Return an observer of the ranks of weight updates; before the first step they are 0."""
+    """Return an observer of the ranks of weight updates, 0 before the first step.
+
+    Args:
+      model: the trained MLP.
+
+    Raises:
+      ValueError: if the model has residual branches, when the observer is called.
+    """
 
     def observe(state: State, batch: Batch) -> UpdateRanks:
         first, last, total = [], [], []
@@ -127,10 +150,15 @@ def update_ranks(model: MLP) -> Callable[[State, Batch], UpdateRanks]:
 
 
 class Contributions(NamedTuple):
-    """Mean absolute values over inputs and units of the parts of h^l_t, layers 1..L, and of f_t last: [L + 1].
+    """Mean absolute values, over inputs and units, of the parts of h^l_t (layers 1..L) and of f_t.
 
-    initial: of what is kept of W_0, with the initial bias. first: of the first update. later: of all later ones. total:
-    of their sum, h itself. All act on the features of step t.
+    All parts act on the features of step t.
+
+    Attributes:
+      initial: [L + 1], of the part of W_0 that the first step keeps, with the initial bias.
+      first: [L + 1], of the first update.
+      later: [L + 1], of the sum of all later updates.
+      total: [L + 1], of h (f) itself, the sum of the three.
     """
 
     initial: Float[Array, "*runs layers"]
@@ -140,11 +168,19 @@ class Contributions(NamedTuple):
 
 
 def contributions(model: MLP, inputs: Float[ArrayLike, "G d"]) -> Callable[[State, Batch], Contributions]:
-    """Return an observer of what initial weights, the first update and later ones give the preactivations."""
+    """Return an observer of the contributions of initial weights, first update and later updates to preactivations.
+
+    Args:
+      model: the trained MLP.
+      inputs: [G, d].
+
+    Raises:
+      ValueError: if the model has residual branches, when the observer is called.
+    """
     xi = jnp.asarray(inputs)
 
     def observe(state: State, batch: Batch) -> Contributions:
-        found: Any = model.apply({"params": state.params}, xi, method="features")
+        found: PyTree = model.apply({"params": state.params}, xi, method="features")
         rows = []
         for (name, scaling), x in zip(_layers(model), (xi / xi.shape[-1] ** 0.5, *found.x), strict=True):
             layer_0, layer_1, layer = (params[name] for params in (state.params_0, state.params_1, state.params))
@@ -159,7 +195,7 @@ def contributions(model: MLP, inputs: Float[ArrayLike, "G d"]) -> Callable[[Stat
 
 
 def _layers(model: MLP) -> list[tuple[str, dict[str, ParamScaling]]]:
-    """Layers with the scalings of their kernels and biases."""
+    """Return (name, scalings of kernel and bias) of every layer."""
     if model.parametrization.residual_factors(model.depth) is not None:
         raise ValueError(f"Expected layers without residual branches, got {model.parametrization.name}.")
     boxed = jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, 1)))
@@ -167,12 +203,12 @@ def _layers(model: MLP) -> list[tuple[str, dict[str, ParamScaling]]]:
     return [(name, tree[name]) for name in (*(f"layer_{k + 1}" for k in range(model.depth)), "readout")]
 
 
-def _kept(scaling: ParamScaling, step: Any) -> Any:
-    """What the initial kernel is multiplied by in the parameters of a step."""
+def _kept(scaling: ParamScaling, step: jax.Array) -> ArrayLike:
+    """Return the factor of the initial kernel in the parameters of a step."""
     return 1.0 if scaling.init_kept is None else jnp.where(step > 0, scaling.init_kept, 1.0)
 
 
-def _linear(params: Any, x: jax.Array, scaling: Any) -> jax.Array:
+def _linear(params: PyTree, x: jax.Array, scaling: dict[str, ParamScaling]) -> jax.Array:
     y = scaling["kernel"].multiplier * jnp.matmul(x, params["kernel"], precision="highest")
     return y + scaling["bias"].multiplier * params["bias"][None, :] if "bias" in params else y
 

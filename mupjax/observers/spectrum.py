@@ -1,53 +1,68 @@
-r"""Extreme eigenvalues of symmetric operators that are known by their products alone: Lanczos, through matfree.
+r"""Extreme eigenvalues of implicit symmetric operators by Lanczos, through matfree.
 
-A Ritz value :math:`\lambda` with vector v comes with the residual :math:`\|A v - \lambda v\|`: some eigenvalue lies
-within it. In exact arithmetic Lanczos finds each distinct eigenvalue once, however many vectors it has.
+Every Ritz value :math:`\lambda` with vector v has a residual :math:`\|A v - \lambda v\|`; some eigenvalue lies within
+this distance. In exact arithmetic Lanczos finds each distinct eigenvalue once, whatever its multiplicity.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
-_BREAKDOWN = 100  # roundings: a smaller step has left the Krylov space, and what follows would be noise
+_BREAKDOWN = 100  # in units of eps: a smaller off-diagonal entry ends the Krylov space, and noise follows
 
 
 class Eigenvalues(NamedTuple):
-    """values: [k], largest first; NaN where the operator has fewer distinct ones. residuals: [k], error estimates."""
+    """Eigenvalues with error estimates.
+
+    Attributes:
+      values: [k]; NaN in place of eigenvalues beyond the number of distinct ones.
+      residuals: [k], error estimates.
+    """
 
     values: Float[Array, " k"]
     residuals: Float[Array, " k"]
 
 
 class Extremes(NamedTuple):
-    """largest: [k] eigenvalues, descending. smallest: [k], ascending."""
+    """Eigenvalues at both ends of a spectrum.
+
+    Attributes:
+      largest: [k], descending.
+      smallest: [k], ascending.
+    """
 
     largest: Eigenvalues
     smallest: Eigenvalues
 
 
 def extremes(
-    product: Callable[[Any], Any], like: Any, *, num: int = 1, num_products: int = 24, key: Any = None
+    product: Callable[[PyTree], PyTree],
+    like: PyTree,
+    *,
+    num: int = 1,
+    num_products: int = 24,
+    key: jax.Array | None = None,
 ) -> Extremes:
     """Return the largest and smallest eigenvalues of a symmetric operator.
 
-    Pure: may be jitted and vmapped. Holds `num_products` vectors (Lanczos with full reorthogonalisation). Products are
-    computed at JAX's 'highest' precision, whatever the network trains with.
+    Pure: may be jitted and vmapped. It stores `num_products` vectors (Lanczos with full reorthogonalisation). Products
+    use JAX's 'highest' precision, whatever precision the network trains with.
 
     Args:
-      product: A v for v shaped like `like`.
+      product: the function v -> A v of pytrees shaped like `like`.
       like: a pytree of arrays.
-      num: how many from each end.
-      num_products: dimension of the Krylov space, at most that of the operator; more make residuals smaller.
-      key: of the start vector; by default a fixed one.
+      num: number of eigenvalues at each end.
+      num_products: dimension of the Krylov space, cut at that of the operator; more products lower the residuals.
+      key: random key of the start vector; fixed by default.
 
     Raises:
-      ValueError: for counts that are not positive.
+      ValueError: if `num` or `num_products` is not positive.
 
     Example:
       >>> found = extremes(lambda v: jnp.array([3.0, 1.0, -2.0]) * v, jnp.zeros(3))
@@ -66,7 +81,7 @@ def extremes(
         return ravel_pytree(product(unravel(v)))[0].astype(flat.dtype)
 
     lanczos = decomp.tridiag_sym(steps, materialize=False, reortho="full", custom_vjp=False)
-    with jax.default_matmul_precision("highest"):  # the operator's products too
+    with jax.default_matmul_precision("highest"):  # of the operator's products too
         found = lanczos(flat_product, start)
     diagonal, off = found.J_small
     values, residuals = _ritz(diagonal, jnp.append(off, jnp.sqrt(jnp.sum(found.residual**2))))
@@ -76,16 +91,17 @@ def extremes(
 
 
 def _ritz(diagonal: jax.Array, off: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Ritz values and residuals of a tridiagonal matrix; off [k]: beside the diagonal, the last leads out of it.
+    """Return the Ritz values and residuals of a tridiagonal matrix.
 
-    Where Lanczos breaks down the rows that follow are noise (or NaN): they are cut off, and give NaN.
+    `off` [k] holds the entries beside the diagonal; the last one leads out of the Krylov space. After a breakdown of
+    Lanczos the remaining rows are noise or NaN; they are cut off and give NaN.
     """
     size = jnp.maximum(jnp.abs(diagonal), jnp.abs(off))
     largest = jax.lax.cummax(jnp.where(jnp.isfinite(size), size, 0))
     broken = ~(off > _BREAKDOWN * jnp.finfo(off.dtype).eps * largest)
     is_start = jnp.arange(len(off)) == 0
     there = is_start | (jnp.cumsum(jnp.concatenate([jnp.zeros(1, bool), broken[:-1]])) == 0)
-    far = 4 * largest[-1] + 1  # where no eigenvalue is, so that the two parts do not mix
+    far = 4 * largest[-1] + 1  # beyond all eigenvalues, so that the two parts do not mix
     inside = jnp.where(there[1:] & ~broken[:-1], off[:-1], 0)
     matrix = jnp.diag(jnp.where(there, diagonal, far)) + jnp.diag(inside, 1) + jnp.diag(inside, -1)
     values, vectors = jnp.linalg.eigh(matrix)

@@ -1,4 +1,4 @@
-"""Optax transforms and optimizers that apply the per-layer learning rates of a parametrization."""
+"""Optax transforms and optimizers with the per-layer learning rates of a parametrization."""
 
 from mupjax.optim.check import check_optimizer as check_optimizer
 from mupjax.optim.cosines import UpdateCosines as UpdateCosines
@@ -28,3 +28,34 @@ from mupjax.optim.transforms import map_scaling as map_scaling
 from mupjax.optim.transforms import scale_by_parametrization as scale_by_parametrization
 from mupjax.optim.transforms import with_first_factor as with_first_factor
 from mupjax.optim.transforms import with_initial_rates as with_initial_rates
+
+__all__ = [
+    "OPTIMIZERS",
+    "FirstStepState",
+    "LearningRate",
+    "Optimizer",
+    "Rule",
+    "ScalingTree",
+    "SgdSettings",
+    "SharpnessSgd",
+    "UpdateCosines",
+    "adam",
+    "adamw",
+    "canonical",
+    "check_optimizer",
+    "cosines",
+    "drop_initial_weights",
+    "is_sgd",
+    "is_switched",
+    "later_rates",
+    "map_scaling",
+    "normalize_updates",
+    "own_name",
+    "scale_by_parametrization",
+    "scale_by_sharpness",
+    "sgd",
+    "sgd_settings",
+    "track_cosines",
+    "with_first_factor",
+    "with_initial_rates",
+]

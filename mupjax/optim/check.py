@@ -1,43 +1,48 @@
-"""Whether the learning-rate multipliers survive what an optimizer chains."""
+"""Check that learning-rate multipliers survive every transform that an optimizer chains."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float, PyTree
 
 from mupjax.optim.optimizers import Optimizer
 from mupjax.optim.transforms import MULTIPLIERS, Rule, by_path, check_rule, is_normalized, is_scaling, is_switched
 from mupjax.parametrization import ParamScaling
 
 
-def check_optimizer(optimizer: Optimizer, scaling: Any, rule: Rule | None = "sgd", *, max_steps: int = 64) -> None:
-    """Check that the learning-rate multipliers survive everything the optimizer chains.
+def check_optimizer(optimizer: Optimizer, scaling: PyTree, rule: Rule | None = "sgd", *, max_steps: int = 64) -> None:
+    """Check that learning-rate multipliers survive every transform that the optimizer chains.
 
-    Builds `optimizer(scaling, 1.0)`, feeds equal gradients until an update is not zero, and compares the updates'
-    ratios with the rule's multipliers to 1e-3. A parameter whose update stays exactly zero is frozen: it is not
-    compared. Where the first step has multipliers of its own, the first update that is not zero must have these and the
-    next one the later ones; where initial weights are to be dropped, they must be. Runs at trace time on one-element
-    parameters, once with small gradients (which no clipping reaches) and, where that fails, with large ones (which
-    outweigh any epsilon).
+    The check builds `optimizer(scaling, 1.0)`, feeds equal gradients until an update is non-zero, and compares the
+    ratios of the updates with the rule's multipliers to 1e-3. Parameters whose update stays exactly zero are frozen and
+    not compared. If the first step has multipliers of its own, the first non-zero update must show these and the next
+    one the later multipliers. If the parametrization drops initial weights, the optimizer must drop them. The check
+    runs at trace time on one-element parameters: with small gradients, which clipping does not reach, and if these
+    fail with large ones, which outweigh any epsilon.
 
     Args:
       optimizer: a callable (scaling, learning_rate) -> optax.GradientTransformation.
       scaling: a scaling tree.
-      rule: 'sgd' or 'adam', or None to find out: where doubled gradients double the updates 'sgd' applies.
-      max_steps: gradients to feed at most (MultiSteps and warm-ups give zeros first).
+      rule: 'sgd' or 'adam', or None to detect it: 'sgd' if doubled gradients double the updates.
+      max_steps: maximum number of gradients (MultiSteps and warm-ups return zeros first).
 
     Raises:
-      ValueError: where a multiplier does not survive; the message names the parameter's path, what was expected and
-        what came.
+      ValueError: if a multiplier does not survive; the message names the parameter's path with the expected and the
+        observed multiplier.
 
     Warns:
-      UserWarning: where all updates were zero, so that nothing could be decided.
+      UserWarning: if all updates are zero, which leaves the check undetermined.
+
+    Example:
+      >>> from mupjax.optim import sgd
+      >>> from mupjax.parametrization import mup
+      >>> check_optimizer(sgd, {"w": mup().scales("input", 3, 8), "v": mup().scales("output", 8, 1)})
     """
     if rule is not None:
         check_rule(rule)
@@ -64,15 +69,15 @@ def check_optimizer(optimizer: Optimizer, scaling: Any, rule: Rule | None = "sgd
     raise ValueError(lost)
 
 
-def _check_dropped(optimizer: Optimizer, scaling: Any) -> None:
-    """Raise ValueError where a first update of gradient zero does not leave of the weights what is to be kept."""
+def _check_dropped(optimizer: Optimizer, scaling: PyTree) -> None:
+    """Raise ValueError if a first update of gradient zero does not shrink the weights to the fraction to be kept."""
     kept = {name: leaf.init_kept for name, leaf in by_path(scaling).items() if leaf.init_kept is not None}
     if not kept:
         return
     params = jax.tree.map(lambda _: jnp.ones((1, 1)), scaling, is_leaf=is_scaling)
-    transform = optimizer(scaling, 1e-6)  # so that weight decay does not show
+    transform = optimizer(scaling, 1e-6)  # hides weight decay
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # these are no initial weights
+        warnings.simplefilter("ignore", UserWarning)  # the weights here are not initial ones
         state = transform.init(params)
     transform = optax.with_extra_args_support(transform)
     updates, _ = transform.update(jax.tree.map(jnp.zeros_like, params), state, params, value_fn=_half_square)
@@ -85,8 +90,8 @@ def _check_dropped(optimizer: Optimizer, scaling: Any) -> None:
             )
 
 
-def _check_normalized(optimizer: Optimizer, scaling: Any, max_steps: int) -> None:
-    """Raise ValueError where updates are to be normalized and doubled gradients double them all the same."""
+def _check_normalized(optimizer: Optimizer, scaling: PyTree, max_steps: int) -> None:
+    """Raise ValueError if the scaling asks for normalized updates and doubled gradients still double them."""
     if not is_normalized(scaling):
         return
     first_updates = _probe(optimizer, scaling, max_steps)
@@ -98,12 +103,12 @@ def _check_normalized(optimizer: Optimizer, scaling: Any, max_steps: int) -> Non
         )
 
 
-def _lost_multiplier(updates: list[jax.Array], scaling: Any, rule: Rule, *, first: bool) -> str | None:
-    """Return what is wrong with the first update whose ratio to the others is not the rule's; None where all are."""
+def _lost_multiplier(updates: list[jax.Array], scaling: PyTree, rule: Rule, *, first: bool) -> str | None:
+    """Return a message about the first update whose ratio to the others is not the rule's, or None."""
 
-    def multiplier_of(leaf: ParamScaling) -> Any:
-        of_first = first and leaf.sgd_lr_mult_first is not None
-        return leaf.sgd_lr_mult_first if of_first else getattr(leaf, MULTIPLIERS[rule])
+    def multiplier_of(leaf: ParamScaling) -> float | jax.Array:
+        own = leaf.sgd_lr_mult_first
+        return own if first and own is not None else getattr(leaf, MULTIPLIERS[rule])
 
     compared = [
         (name, multiplier_of(leaf), float(update.ravel()[0]))
@@ -124,16 +129,16 @@ def _lost_multiplier(updates: list[jax.Array], scaling: Any, rule: Rule, *, firs
     return None
 
 
-def _probe(optimizer: Optimizer, scaling: Any, max_steps: int) -> Callable[[float], list[list[jax.Array]]]:
-    """Return a function from the size of equal gradients to the optimizer's first updates that are not all zero.
+def _probe(optimizer: Optimizer, scaling: PyTree, max_steps: int) -> Callable[[float], list[list[jax.Array]]]:
+    """Return a function from the size of equal gradients to the optimizer's first non-zero updates.
 
-    One update, or two where the first step differs from the later ones.
+    It returns one update, or two if the first step differs from the later ones.
     """
     wanted = 2 if is_switched(scaling) else 1
     transform = optax.with_extra_args_support(optimizer(scaling, 1.0))
     update = jax.jit(partial(transform.update, value_fn=_half_square))
-    # Small enough that weight decay does not show, and not zero, where stages that normalise by a parameter's norm
-    # (optax.scale_by_trust_ratio) would do nothing.
+    # Small enough to hide weight decay, and non-zero for stages that normalise by a parameter's norm
+    # (optax.scale_by_trust_ratio).
     params = jax.tree.map(lambda _: jnp.full((1, 1), 1e-12), scaling, is_leaf=is_scaling)
 
     def first_updates(gradient: float) -> list[list[jax.Array]]:
@@ -151,8 +156,8 @@ def _probe(optimizer: Optimizer, scaling: Any, max_steps: int) -> Callable[[floa
     return first_updates
 
 
-def _half_square(params: Any) -> jax.Array:
-    """A loss for transforms that ask for one."""
+def _half_square(params: PyTree) -> Float[Array, ""]:
+    """Return half the squared norm, a loss for transforms that need `value_fn`."""
     return 0.5 * jnp.sum(jnp.stack([jnp.sum(leaf**2) for leaf in jax.tree.leaves(params)]))
 
 

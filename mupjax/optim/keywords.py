@@ -1,7 +1,7 @@
-"""Optimizers with keywords: equal where their function and keywords are, and SGD's settings read from them.
+"""Comparable optimizers with keywords, and the settings of SGD that they hold.
 
-Two `functools.partial`s are never equal: as static arguments of a program each would be compiled again, and a store
-would not recognise its own run. `canonical` turns them into values that can be compared.
+Two `functools.partial`s never compare equal: as static arguments each would compile its program again, and a store
+would not recognise its own run. `canonical` turns them into comparable values.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from mupjax.optim.optimizers import LearningRate, Optimizer, ScalingTree, check_
 
 
 class SgdSettings(NamedTuple):
-    """Keywords of `mupjax.sgd` that the infinite-width limits and implicit matrices know.
+    """Keywords of `mupjax.sgd` that infinite-width limits and implicit matrices support.
 
     Attributes:
-      momentum: in [0, 1), as `optax.trace` has it.
-      nesterov: whether the momentum is Nesterov's.
+      momentum: decay of the momentum as in `optax.trace`, in [0, 1).
+      nesterov: whether to use Nesterov's momentum.
       weight_decay: lambda >= 0, decoupled from the gradient.
     """
 
@@ -34,11 +34,11 @@ class SgdSettings(NamedTuple):
 
 @dataclass(frozen=True)
 class WithKeywords:
-    """An optimizer with keywords set; equal, with equal hashes, where function and keywords are.
+    """An optimizer with keywords; it compares and hashes by its function and keywords.
 
     Attributes:
       function: the optimizer that takes the keywords.
-      keywords: names and values in alphabetical order, without those that the function has by default.
+      keywords: (name, value) pairs in alphabetical order, without the function's defaults.
     """
 
     function: Optimizer
@@ -53,10 +53,11 @@ class WithKeywords:
 
 
 def canonical(optimizer: Callable[..., Any]) -> Optimizer:
-    """Return an optimizer that is equal to all others of the same function and keywords.
+    """Return an optimizer that compares equal to all others with the same function and keywords.
 
-    Partials without positional arguments whose keywords are hashable become values with a stable `__name__`, nested
-    ones a single one; keywords that equal the function's defaults go. All other optimizers are returned as they are.
+    A partial with hashable keywords and no positional arguments becomes a value with a stable `__name__`. Nested
+    partials become one, and keywords that equal the function's defaults are dropped. Other optimizers are returned
+    unchanged.
 
     Example:
       >>> from functools import partial
@@ -76,7 +77,7 @@ def canonical(optimizer: Callable[..., Any]) -> Optimizer:
 
 
 def own_name(function: Callable[..., object]) -> str | None:
-    """Return the name of one of mupjax's own optimizers, keywords and all, None for other functions.
+    """Return the name of one of mupjax's own optimizers with its keywords, None for other functions.
 
     Example:
       >>> from functools import partial
@@ -90,7 +91,7 @@ def own_name(function: Callable[..., object]) -> str | None:
 
 
 def is_sgd(optimizer: Optimizer) -> bool:
-    """Whether an optimizer is `mupjax.sgd`, or a partial of it with keywords of SgdSettings alone."""
+    """Return whether an optimizer is `mupjax.sgd`, or a partial of it with keywords of SgdSettings only."""
     function, keywords = _parts(optimizer)
     numbers = all(isinstance(value, int | float) for value in keywords.values())
     return function is sgd and numbers and set(keywords) <= set(SgdSettings._fields)
@@ -100,7 +101,7 @@ def sgd_settings(optimizer: Optimizer) -> SgdSettings:
     """Return the settings of `mupjax.sgd`, or of a partial of it.
 
     Raises:
-      ValueError: for any other optimizer, other keywords, arrays as their values, numbers out of range.
+      ValueError: if the optimizer or a keyword is another one, a value is an array, or a number is out of range.
 
     Example:
       >>> from functools import partial
@@ -120,7 +121,7 @@ def sgd_settings(optimizer: Optimizer) -> SgdSettings:
 
 
 def _parts(optimizer: Callable[..., Any]) -> tuple[Optimizer, dict[str, Any]]:
-    """The function inside partials, and their keywords; the optimizer itself where one sets positional arguments."""
+    """Return the function inside partials and their keywords; a partial with positional arguments stays whole."""
     function, keywords = optimizer, {}
     while isinstance(function, partial | WithKeywords):
         if isinstance(function, WithKeywords):

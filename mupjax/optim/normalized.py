@@ -1,27 +1,26 @@
-r"""Updates of fixed size: gradients over their Frobenius norm, per layer or of the whole network."""
+r"""Normalized updates: gradients divided by their Frobenius norm, per layer or over the whole network."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float, PyTree
 
 from mupjax.optim.transforms import by_path, replace_leaves
 
 
 def normalize_updates(per: str = "layer") -> optax.GradientTransformation:
-    r"""Divide every parameter's update by its Frobenius norm, or all of them by the norm of all.
+    r"""Divide every parameter's update by its Frobenius norm, or all updates by their joint norm.
 
     An update of zero stays zero (a ReLU network in which every sample is dead has such gradients). Put it before
-    `scale_by_parametrization`, whose multipliers it would otherwise erase.
+    `scale_by_parametrization`; after it, it would erase the multipliers.
 
     Args:
-      per: 'layer', or 'network' for the global norm.
+      per: 'layer' for one norm per parameter, 'network' for the joint norm.
 
     Raises:
-      ValueError: for another word.
+      ValueError: if `per` is another word.
 
     Example:
       >>> transform = normalize_updates()
@@ -32,7 +31,7 @@ def normalize_updates(per: str = "layer") -> optax.GradientTransformation:
     if per not in ("layer", "network"):
         raise ValueError(f"Expected `per` to be 'layer' or 'network', got per={per!r}.")
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None) -> tuple[PyTree, PyTree]:
         del params
         if per == "layer":
             return replace_leaves(updates, lambda _, leaf: _over_norm(leaf)), state
@@ -46,20 +45,24 @@ def normalize_updates(per: str = "layer") -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def normalize_where_asked(scaling: Any) -> optax.GradientTransformation:
-    """Divide by their norms the updates of parameters whose scaling says so; the others pass."""
-    asked = {name: leaf.normalized for name, leaf in by_path(scaling).items()}
-    if not any(one is not False for one in asked.values()):
+def normalize_where_asked(scaling: PyTree) -> optax.GradientTransformation:
+    """Divide the updates of parameters with `ParamScaling.normalized` by their norms; others pass unchanged.
+
+    Args:
+      scaling: a scaling tree.
+    """
+    normalized = {name: leaf.normalized for name, leaf in by_path(scaling).items()}
+    if not any(flag is not False for flag in normalized.values()):
         return optax.identity()
 
-    def one(name: str, leaf: jax.Array) -> jax.Array:
-        return jnp.where(asked[name], _over_norm(leaf), leaf)  # numbers may be tracers, where widths are padded
+    def normalize(name: str, leaf: jax.Array) -> jax.Array:
+        return jnp.where(normalized[name], _over_norm(leaf), leaf)  # flags may be tracers when widths are padded
 
-    return optax.stateless(lambda updates, params: replace_leaves(updates, one))
+    return optax.stateless(lambda updates, params: replace_leaves(updates, normalize))
 
 
-def _over_norm(update: jax.Array) -> jax.Array:
-    """u / ||u||_F, without underflow of small updates; zero stays zero."""
+def _over_norm(update: Float[Array, ...]) -> Float[Array, ...]:
+    """Return u / ||u||_F without underflow of small updates; zero stays zero."""
     largest = jnp.max(jnp.abs(update))
     scaled = update / jnp.where(largest > 0, largest, 1)
     norm = jnp.sqrt(jnp.sum(scaled**2))

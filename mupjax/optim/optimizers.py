@@ -1,7 +1,7 @@
 """SGD and Adam with the per-layer learning rates of a parametrization.
 
-An `optimizer` is a callable `(scaling, learning_rate) -> optax.GradientTransformation`, since every width has its own
-scaling tree; `sgd`, `adam` and `adamw` have this form. `functools.partial` sets their keywords.
+An optimizer is a callable `(scaling, learning_rate) -> optax.GradientTransformation`, because every width has its own
+scaling tree. `sgd`, `adam` and `adamw` have this form; `functools.partial` sets their keywords.
 """
 
 from __future__ import annotations
@@ -23,9 +23,14 @@ LearningRate = Number | optax.Schedule  # a number, or a function of the step
 
 @runtime_checkable
 class Optimizer(Protocol):
-    """What `optimizer=` takes: a function of a scaling tree and a base learning rate that returns a transform."""
+    """A callable that builds an Optax transform from a scaling tree and a base learning rate.
 
-    def __call__(self, scaling: ScalingTree, learning_rate: LearningRate, /) -> optax.GradientTransformation: ...
+    The second argument is a number or an Optax schedule. `functools.partial(mupjax.sgd, momentum=0.9)` is an Optimizer.
+    """
+
+    def __call__(self, scaling: ScalingTree, learning_rate: LearningRate, /) -> optax.GradientTransformation:
+        """Return the finished transform, learning rate included."""
+        ...
 
 
 def sgd(
@@ -37,23 +42,24 @@ def sgd(
     weight_decay: Number = 0.0,
     steps_taken: Number = 0,
 ) -> optax.GradientTransformation:
-    r"""SGD with the parametrization's rates: :math:`w \leftarrow w - \eta (r_w u + \lambda w)`.
+    r"""Return SGD with the parametrization's rates: :math:`w \leftarrow w - \eta (r_w u + \lambda w)`.
 
-    Where the parametrization normalizes updates (`nup`) u is the gradient, or its momentum, over its Frobenius norm.
-    `weight_decay` :math:`\lambda` is decoupled: it does not pass through the momentum, and its product with the rate
-    :math:`\eta` does not scale with width. For decay coupled to the gradient chain `optax.add_decayed_weights` in
-    front. Numbers may be arrays, so `optax.inject_hyperparams(sgd)(scaling, learning_rate=...)` works.
+    u is the gradient or its momentum, divided by its Frobenius norm if the parametrization normalizes updates (`nup`).
+    The decay :math:`\lambda` is decoupled: it bypasses the momentum, and its product with the rate does not scale with
+    width. For decay coupled to the gradient chain `optax.add_decayed_weights` in front. Numbers may be arrays, so that
+    `optax.inject_hyperparams(sgd)(scaling, learning_rate=...)` works.
 
     Args:
       scaling: a scaling tree.
       learning_rate: a number or an Optax schedule.
-      momentum: in [0, 1).
-      nesterov: whether the momentum is Nesterov's.
+      momentum: decay of the momentum, in [0, 1).
+      nesterov: whether to use Nesterov's momentum.
       weight_decay: lambda >= 0.
       steps_taken: as in `scale_by_parametrization`.
 
     Raises:
-      ValueError: for a momentum or a decay out of range; arrays are not looked at.
+      ValueError: if `momentum` or `weight_decay` is out of range; arrays are not checked.
+      TypeError: if a leaf of `scaling` is not a ParamScaling.
 
     Example:
       >>> from functools import partial
@@ -82,10 +88,10 @@ def adamw(
     weight_decay: Number = 1e-4,
     nesterov: bool = False,
 ) -> optax.GradientTransformation:
-    r"""AdamW with the parametrization's rates, decoupled decay and an epsilon that scales with the gradient.
+    r"""Return AdamW with the parametrization's rates, decoupled decay and an epsilon that scales with the gradient.
 
-    Gradients shrink with width; a fixed epsilon would come to dominate. Each parameter's epsilon is
-    `eps * adam_epsilon_mult`, equal to `eps` at the base width. The decay's product with the rate does not scale.
+    Gradients shrink with width, so that a fixed epsilon would dominate at large width. Each parameter's epsilon is
+    `eps * adam_epsilon_mult`, equal to `eps` at the base width. The product of decay and rate does not scale.
 
     Args:
       scaling: a scaling tree.
@@ -93,13 +99,17 @@ def adamw(
       b1, b2, eps, nesterov: as in `optax.adam`.
       weight_decay: lambda of :math:`w \leftarrow w - \eta (r_w u + \lambda w)`.
 
+    Raises:
+      ValueError: if the parametrization normalizes updates or has a first step of its own, both derived for SGD.
+      TypeError: if a leaf of `scaling` is not a ParamScaling.
+
     Example:
       >>> from mupjax.parametrization import mup
       >>> transform = adamw({"w": mup().scales("input", 3, 8)}, 0.01, weight_decay=0.1)
     """
     smaller = {name: 1 / leaf.adam_epsilon_mult for name, leaf in by_path(scaling).items()}
     return optax.chain(
-        scale_each(smaller),  # Adam at eps = Adam on g/k at eps/k
+        scale_each(smaller),  # Adam at eps k equals Adam of g/k at eps
         optax.scale_by_adam(b1=b1, b2=b2, eps=eps, nesterov=nesterov),
         scale_by_parametrization(scaling, "adam"),
         optax.identity() if _is_zero(weight_decay) else optax.add_decayed_weights(weight_decay),
@@ -116,7 +126,7 @@ def adam(
     eps: Number = 1e-8,
     nesterov: bool = False,
 ) -> optax.GradientTransformation:
-    """Adam with the parametrization's rates and an epsilon that scales with the gradient; arguments as in `adamw`.
+    """Return Adam with the parametrization's rates and an epsilon that scales with the gradient; see `adamw`.
 
     Example:
       >>> from mupjax.parametrization import mup
@@ -126,7 +136,7 @@ def adam(
 
 
 def check_range(*, momentum: Number, weight_decay: Number) -> None:
-    """Raise ValueError for numbers out of range; arrays, which may be tracers, are not looked at."""
+    """Raise ValueError if a number is out of range; arrays may be tracers and are not checked."""
     if isinstance(momentum, int | float) and not 0 <= momentum < 1:
         raise ValueError(f"Expected `momentum` to be in [0, 1), got momentum={momentum!r}.")
     if isinstance(weight_decay, int | float) and not weight_decay >= 0:
@@ -134,7 +144,7 @@ def check_range(*, momentum: Number, weight_decay: Number) -> None:
 
 
 def _is_zero(number: Number) -> bool:
-    return isinstance(number, int | float) and number == 0  # an array may be a tracer: it is never looked at
+    return isinstance(number, int | float) and number == 0  # arrays may be tracers and are not inspected
 
 
 OPTIMIZERS: dict[str, Optimizer] = {"sgd": sgd, "adam": adam, "adamw": adamw}  # by the names that studies take

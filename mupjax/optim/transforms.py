@@ -1,55 +1,63 @@
 r"""Optax transforms that apply the per-layer learning rates of a parametrization.
 
-Where the first step differs from the later ones (`ip_llr`, `hp` and their kin) they count steps in their state: it
-belongs into every checkpoint.
+If the first step differs from the later ones (`ip_llr`, `ip_bias`, `hp`, `hpz`), their state counts steps; save it in
+every checkpoint.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.core import Tracer
+from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from mupjax.network import ScaledParam, is_boxed
 from mupjax.parametrization import ParamScaling
 
 Rule = Literal["sgd", "adam"]
 MULTIPLIERS = {"sgd": "sgd_lr_mult", "adam": "adam_lr_mult"}
+_Path = tuple[object, ...]  # keys of `jax.tree_util`
 
 
 class FirstStepState(NamedTuple):
-    """count: int32, how many updates were made."""
+    """State of `scale_by_parametrization` if the first step differs.
 
-    count: jax.Array
+    Attributes:
+      count: int32, number of updates made.
+    """
+
+    count: Int[Array, ""]  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
-def scale_by_parametrization(scaling: Any, rule: Rule = "sgd", *, steps_taken: Any = 0) -> optax.GradientTransformation:
-    """Multiply every update by its parameter's learning-rate multiplier, in the first step by that of the first step.
+def scale_by_parametrization(
+    scaling: PyTree, rule: Rule = "sgd", *, steps_taken: ArrayLike = 0
+) -> optax.GradientTransformation:
+    """Multiply every update by its parameter's learning-rate multiplier; the first step may have its own multipliers.
 
-    Put it AFTER whatever normalises gradients (Adam erases a factor that comes before it) and choose the rule of that
-    stage: 'sgd' where updates are proportional to gradients, 'adam' where their size does not depend on them.
+    Put it AFTER any stage that normalises gradients (Adam erases a factor that comes before it) and choose the rule of
+    that stage: 'sgd' if updates are proportional to gradients, 'adam' if their size does not depend on gradients.
     `check_optimizer` tests a finished chain.
 
     Args:
       scaling: a scaling tree (`scaling_tree(variables)`), shaped like the parameters.
       rule: 'sgd' or 'adam'.
-      steps_taken: updates that the parameters had before, for a run that goes on without its optimizer's state.
+      steps_taken: number of updates already made, for a run that resumes without its optimizer's state.
 
     Raises:
-      ValueError: for an unknown rule, Adam's where the first step differs from the later ones (its rates are derived
-        for SGD), updates whose tree is not the scaling's (the message names the paths), a state without step counter.
-
-      TypeError: for a scaling tree with other leaves, as one of parameters has.
+      ValueError: if the rule is unknown; if it is 'adam' and the parametrization normalizes updates or has a first step
+        of its own, both derived for SGD; if the updates' tree is not the scaling's (the message names the paths); if a
+        state has no step counter.
+      TypeError: if a leaf of `scaling` is not a ParamScaling, as in a tree of parameters.
 
     Warns:
-      UserWarning: where the first step differs and `init` sees parameters that do not have their initial size.
+      UserWarning: if the first step differs and the parameters given to `init` do not have their initial size.
 
     Example:
       >>> import optax
@@ -75,12 +83,12 @@ def scale_by_parametrization(scaling: Any, rule: Rule = "sgd", *, steps_taken: A
         for name, leaf in by_path(scaling).items()
     }
 
-    def init(params: Any) -> FirstStepState:
-        if isinstance(steps_taken, int) and steps_taken == 0:  # an array may be a tracer
+    def init(params: PyTree) -> FirstStepState:
+        if isinstance(steps_taken, int) and steps_taken == 0:  # arrays may be tracers
             _warn_of_trained(params, scaling)
         return FirstStepState(jnp.asarray(steps_taken, jnp.int32))
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, FirstStepState]:
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None) -> tuple[PyTree, FirstStepState]:
         count = _count(state)
         factors = {name: jnp.where(count == 0, first[name], later[name]) for name in later}
         updates, _ = scale_each(factors).update(updates, optax.EmptyState(), params)
@@ -90,18 +98,23 @@ def scale_by_parametrization(scaling: Any, rule: Rule = "sgd", *, steps_taken: A
 
 
 class DroppedState(NamedTuple):
-    """count: int32, how many updates were made. inner: the state of the optimizer inside."""
+    """State of `drop_initial_weights`.
 
-    count: jax.Array
-    inner: Any
+    Attributes:
+      count: int32, number of updates made.
+      inner: state of the wrapped optimizer.
+    """
+
+    count: Int[Array, ""]  # pyright: ignore[reportIncompatibleMethodOverride]
+    inner: PyTree
 
 
 def drop_initial_weights(
-    inner: optax.GradientTransformation, scaling: Any, *, steps_taken: Any = 0
+    inner: optax.GradientTransformation, scaling: PyTree, *, steps_taken: ArrayLike = 0
 ) -> optax.GradientTransformation:
-    """Shrink the initial weights in the first step to what the parametrization keeps of them (`hp`, `hpz`).
+    """Shrink the initial weights in the first step by the factor `ParamScaling.init_kept` (`hp`, `hpz`).
 
-    The inner optimizer sees, and decays, what is kept: W_1 is what it makes of that.
+    The inner optimizer sees and decays the shrunk weights. Without such factors `inner` itself is returned.
 
     Args:
       inner: a finished chain, learning rate included.
@@ -109,18 +122,27 @@ def drop_initial_weights(
       steps_taken: as in `scale_by_parametrization`.
 
     Raises:
-      ValueError: for an update without parameters, a state without step counter.
+      ValueError: if `update` is called without `params` or with a state that has no step counter.
+
+    Example:
+      >>> from mupjax.parametrization import hp
+      >>> scaling = {"w": hp().scales("hidden", 4, 4, 2)}
+      >>> transform = drop_initial_weights(optax.sgd(1.0), scaling)
+      >>> params = {"w": jnp.ones((4, 4))}
+      >>> updates, _ = transform.update({"w": jnp.zeros((4, 4))}, transform.init(params), params)
+      >>> float(1 + updates["w"][0, 0]) == scaling["w"].init_kept
+      True
     """
     kept = {name: leaf.init_kept for name, leaf in by_path(scaling).items() if leaf.init_kept is not None}
     if not kept:
         return inner
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, DroppedState]:
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None) -> tuple[PyTree, DroppedState]:
         if params is None:
             raise ValueError("Expected `params` where the initial weights are dropped, got None.")
         count = _count(state)
 
-        def shrink(path: Any, param: Any) -> Any:
+        def shrink(path: _Path, param: PyTree) -> PyTree:
             factor = jnp.where(count == 0, kept.get(jax.tree_util.keystr(path), 1.0), 1.0)
             return param.replace_boxed(factor * param.value) if isinstance(param, ScaledParam) else factor * param
 
@@ -134,22 +156,34 @@ def drop_initial_weights(
     )
 
 
-def is_switched(scaling: Any) -> bool:
-    """Whether the first step of some parameter differs from its later ones."""
+def is_switched(scaling: PyTree) -> bool:
+    """Return whether the first step of any parameter differs from its later ones.
+
+    Example:
+      >>> from mupjax.parametrization import ip_llr, mup
+      >>> is_switched([mup().scales("output", 8, 1)]), is_switched([ip_llr(3).scales("output", 8, 1)])
+      (False, True)
+    """
     return any(leaf.is_switched for leaf in by_path(scaling).values())
 
 
-def is_normalized(scaling: Any) -> bool:
-    """Whether the updates of some parameter are divided by their norm."""
+def is_normalized(scaling: PyTree) -> bool:
+    """Return whether the updates of any parameter are divided by their norm.
+
+    Example:
+      >>> from mupjax.parametrization import mup, nup
+      >>> is_normalized([mup().scales("output", 8, 1)]), is_normalized([nup().scales("output", 8, 1)])
+      (False, True)
+    """
     return any(leaf.normalized is not False for leaf in by_path(scaling).values())
 
 
-def with_initial_rates(scaling: Any, factors: Any) -> Any:
-    """Return the scaling tree with the kernels' rates of the first step multiplied.
+def with_initial_rates(scaling: PyTree, factors: Float[Array, " layers"] | Sequence[float]) -> PyTree[ParamScaling]:
+    """Return the scaling tree of an MLP with the kernels' rates of the first step multiplied by factors.
 
     Args:
       scaling: a scaling tree of an MLP.
-      factors: [L + 1], of the layers 1..L and the readout.
+      factors: [L + 1], for layers 1..L and the readout.
 
     Example:
       >>> from mupjax.parametrization import mup
@@ -159,20 +193,31 @@ def with_initial_rates(scaling: Any, factors: Any) -> Any:
       2.5
     """
     names = [f"layer_{layer}" for layer in range(1, len(scaling))] + ["readout"]
-
     return {
         name: layer | {"kernel": with_first_factor(layer["kernel"], factors[names.index(name)])}
         for name, layer in scaling.items()
     }
 
 
-def map_scaling(of: Callable[[ParamScaling], ParamScaling], scaling: Any) -> Any:
-    """Return the scaling tree with every ParamScaling replaced."""
+def map_scaling(of: Callable[[ParamScaling], ParamScaling], scaling: PyTree) -> PyTree[ParamScaling]:
+    """Return the scaling tree with `of` applied to every ParamScaling.
+
+    Example:
+      >>> from mupjax.parametrization import mup
+      >>> map_scaling(lambda leaf: with_first_factor(leaf, 2.0), [mup().scales("output", 8, 1)])[0].sgd_lr_mult_first
+      0.25
+    """
     return jax.tree.map(of, scaling, is_leaf=is_scaling)
 
 
-def later_rates(scaling: Any) -> Any:
-    """Return the scaling of later steps as curvature sees it: rates of 1 where updates are normalized."""
+def later_rates(scaling: PyTree) -> PyTree[ParamScaling]:
+    """Return the scaling of the later steps for measurements of curvature: rates of 1 for normalized updates.
+
+    Example:
+      >>> from mupjax.parametrization import ip_llr
+      >>> later_rates([ip_llr(3).scales("output", 8, 1)])[0].is_switched
+      False
+    """
 
     def later(leaf: ParamScaling) -> ParamScaling:
         rate = leaf.sgd_lr_mult if leaf.normalized is False else jnp.where(leaf.normalized, 1.0, leaf.sgd_lr_mult)
@@ -181,47 +226,65 @@ def later_rates(scaling: Any) -> Any:
     return map_scaling(later, scaling)
 
 
-def with_first_factor(scaling: ParamScaling, factor: Any) -> ParamScaling:
-    """Return a parameter's scaling with its rate of the first step multiplied."""
+def with_first_factor(scaling: ParamScaling, factor: ArrayLike) -> ParamScaling:
+    """Return a parameter's scaling with its rate of the first step multiplied by a factor.
+
+    Example:
+      >>> from mupjax.parametrization import mup
+      >>> with_first_factor(mup().scales("output", 8, 1), 2.0).sgd_lr_mult_first
+      0.25
+    """
     first = scaling.sgd_lr_mult if scaling.sgd_lr_mult_first is None else scaling.sgd_lr_mult_first
     return replace(scaling, sgd_lr_mult_first=first * factor)
 
 
-def check_rule(rule: Any) -> None:
+def check_rule(rule: object) -> None:
+    """Raise ValueError if `rule` is neither 'sgd' nor 'adam'."""
     if rule not in MULTIPLIERS:
         raise ValueError(f"Expected `rule` to be 'sgd' or 'adam', got rule={rule!r}.")
 
 
-def is_scaling(node: Any) -> bool:
+def is_scaling(node: object) -> bool:
+    """Return whether a pytree node is a ParamScaling."""
     return isinstance(node, ParamScaling)
 
 
-def _is_update(node: Any) -> bool:
+def _is_update(node: object) -> bool:
     return is_boxed(node) or isinstance(node, optax.MaskedNode)
 
 
-def by_path(scaling: Any) -> dict[str, ParamScaling]:
+def by_path(scaling: PyTree) -> dict[str, ParamScaling]:
+    """Return {path: ParamScaling} of a scaling tree.
+
+    Raises:
+      TypeError: if a leaf is not a ParamScaling.
+
+    Example:
+      >>> from mupjax.parametrization import mup
+      >>> list(by_path({"w": mup().scales("output", 8, 1)}))
+      ["['w']"]
+    """
     return {jax.tree_util.keystr(path): leaf for path, leaf in _scaling_leaves(scaling)}
 
 
-def _count(state: Any) -> jax.Array:
+def _count(state: object) -> Int[Array, ""]:
     if not isinstance(state, FirstStepState | DroppedState):
         raise ValueError(
             f"Expected the optimizer's state with its step counter (FirstStepState), got {type(state).__name__}: "
             "restore the state that was saved with the parameters, or build the optimizer with `steps_taken=`."
         )
-    return jnp.asarray(state.count)  # a restored one may be NumPy's
+    return jnp.asarray(state.count)  # a restored count may be NumPy's
 
 
-def _warn_of_trained(params: Any, scaling: Any) -> None:
-    """Warn where concrete parameters do not have their initial mean square, by six standard deviations of it."""
+def _warn_of_trained(params: PyTree, scaling: PyTree) -> None:
+    """Warn if the mean square of concrete parameters is six standard deviations away from its initial value."""
     leaves = {jax.tree_util.keystr(path): leaf for path, leaf in _with_paths(params, _is_update)}
-    for name, of in by_path(scaling).items():
+    for name, leaf in by_path(scaling).items():
         values = getattr(leaves.get(name), "value", leaves.get(name))
-        numbers = (of.init_std, of.init_mean)
-        if values is None or any(isinstance(one, Tracer) for one in (values, *numbers)) or not of.init_std > 0:
+        traced = any(isinstance(number, Tracer) for number in (values, leaf.init_std, leaf.init_mean))
+        if values is None or traced or not leaf.init_std > 0:
             continue
-        values = (np.asarray(values, np.float64) - of.init_mean) / of.init_std
+        values = (np.asarray(values, np.float64) - leaf.init_mean) / leaf.init_std
         if abs(np.mean(values**2) - 1) > 6 * (2 / values.size) ** 0.5:
             warnings.warn(
                 f"The first step has rates of its own, for initial weights; {name} has {np.mean(values**2):.3g} times "
@@ -231,13 +294,27 @@ def _warn_of_trained(params: Any, scaling: Any) -> None:
             return
 
 
-def scale_each(factors: dict[str, Any]) -> optax.GradientTransformation:
-    """Multiply each update by the factor of its path; boxed updates and masked ones keep their form."""
+def scale_each(factors: Mapping[str, ArrayLike]) -> optax.GradientTransformation:
+    """Multiply each update by the factor of its path; boxed and masked updates keep their form.
 
-    def update(updates: Any, state: optax.OptState, params: Any = None) -> tuple[Any, optax.OptState]:
+    Args:
+      factors: {path as in `jax.tree_util.keystr`: factor}.
+
+    Raises:
+      ValueError: if `update` sees other paths; the message names them.
+
+    Example:
+      >>> transform = scale_each({"['w']": 2.0})
+      >>> transform.update({"w": jnp.ones(2)}, optax.EmptyState())[0]["w"].tolist()
+      [2.0, 2.0]
+    """
+
+    def update(updates: PyTree, state: PyTree, params: PyTree | None = None) -> tuple[PyTree, PyTree]:
         del params
         nodes = [(jax.tree_util.keystr(path), node) for path, node in _with_paths(updates, _is_update)]
-        masked = tuple(name for name, node in nodes if isinstance(node, optax.MaskedNode))  # one may hide a whole layer
+        masked = tuple(
+            name for name, node in nodes if isinstance(node, optax.MaskedNode)
+        )  # a mask may hide a whole layer
         paths = {name for name, _ in nodes if name not in masked}
         unscaled = sorted(paths - factors.keys())
         absent = sorted(name for name in factors.keys() - paths if not name.startswith(masked))
@@ -256,10 +333,15 @@ def scale_each(factors: dict[str, Any]) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def replace_leaves(updates: Any, of: Callable[[str, Any], Any]) -> Any:
-    """Replace each update by a function of its path and itself; boxed updates and masked ones keep their form."""
+def replace_leaves(updates: PyTree, of: Callable[[str, jax.Array], ArrayLike]) -> PyTree:
+    """Replace each update by `of(path, update)`; boxed and masked updates keep their form.
 
-    def replaced(path: Any, update: Any) -> Any:
+    Example:
+      >>> replace_leaves({"w": jnp.ones(2)}, lambda path, update: 3 * update)["w"].tolist()
+      [3.0, 3.0]
+    """
+
+    def replaced(path: _Path, update: PyTree) -> PyTree:
         if isinstance(update, optax.MaskedNode):
             return update
         name = jax.tree_util.keystr(path)
@@ -270,7 +352,7 @@ def replace_leaves(updates: Any, of: Callable[[str, Any], Any]) -> Any:
     return jax.tree_util.tree_map_with_path(replaced, updates, is_leaf=_is_update)
 
 
-def _scaling_leaves(scaling: Any) -> list[tuple[Any, ParamScaling]]:
+def _scaling_leaves(scaling: PyTree) -> list[tuple[_Path, ParamScaling]]:
     leaves = _with_paths(scaling, is_scaling)
     for path, leaf in leaves:
         if not is_scaling(leaf):
@@ -281,5 +363,5 @@ def _scaling_leaves(scaling: Any) -> list[tuple[Any, ParamScaling]]:
     return leaves
 
 
-def _with_paths(tree: Any, is_leaf: Callable[[Any], bool]) -> list[tuple[Any, Any]]:
+def _with_paths(tree: PyTree, is_leaf: Callable[[object], bool]) -> list[tuple[_Path, PyTree]]:
     return jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_leaf)

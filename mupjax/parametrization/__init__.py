@@ -1,4 +1,4 @@
-"""Parametrizations: what scales with width, and how; the presets of the literature."""
+"""Parametrizations: exponents of width for initial sizes and learning rates, and presets from the literature."""
 
 from mupjax.parametrization.integrable import hp as hp
 from mupjax.parametrization.integrable import hpz as hpz
@@ -20,3 +20,26 @@ from mupjax.parametrization.scaling import PerRole as PerRole
 from mupjax.parametrization.scaling import Role as Role
 from mupjax.parametrization.traits import Traits as Traits
 from mupjax.parametrization.traits import traits_of as traits_of
+
+__all__ = [
+    "ONE",
+    "PRESETS",
+    "ZERO",
+    "ParamScaling",
+    "Parametrization",
+    "PerRole",
+    "Role",
+    "Traits",
+    "get",
+    "hp",
+    "hpz",
+    "ip",
+    "ip_bias",
+    "ip_llr",
+    "ip_non_centered",
+    "mup",
+    "ntp",
+    "nup",
+    "sp",
+    "traits_of",
+]

@@ -1,18 +1,18 @@
-r"""What a parametrization does at infinite width, decided by exponents of n alone.
+r"""Classify the infinite-width regime of a parametrization from its exponents of n.
 
-Every quantity of the network is followed as a power of n through initialisation and the first two SGD steps, with the
-sizes that Tensor Programs IV (Yang & Hu 2021, arXiv:2011.14522) derives for random and for aligned products:
+The module propagates every quantity of the network as a power of n through initialisation and the first two SGD steps.
+Tensor Programs IV (Yang & Hu 2021, arXiv:2011.14522) derives the sizes of random and of aligned products:
 
 - a fresh Gaussian matrix times a vector of independent coordinates of size s: :math:`n^{1/2 - v} s`;
-- a gradient outer product times a vector it is aligned with: :math:`n` times the product of the coordinates' sizes;
+- a gradient outer product times an aligned vector: :math:`n` times the product of the coordinates' sizes;
 - the readout times a change of features: aligned, :math:`n^{1 - v} s`;
 - weights of non-zero mean times a vector: :math:`n^{1 - v}` times the size of its average over coordinates.
 
-Features of two steps are aligned where both still hold their initial part. Where the first step drowns it (`ip_llr`,
-`hp`) they are as aligned as their averages over coordinates make them: fully, unless phi is odd or seen near 0 alone,
-where it is linear.
+Features of two steps are aligned if both contain their initial part. If the first step dominates it (`ip_llr`, `hp`),
+their averages over coordinates decide: features are fully aligned unless phi is odd or sees values near 0 only, where
+it is linear.
 
-Two steps, since a readout that starts smaller than its updates lets the features move only in the second.
+Two steps are needed: with a readout that starts smaller than its updates, features move in the second step only.
 """
 
 from __future__ import annotations
@@ -34,10 +34,14 @@ _NEVER = float("-inf")
 
 
 class Exponents(NamedTuple):
-    """Powers of n of typical coordinates; index t is the step, index l-1 the layer.
+    """Powers of n of typical coordinates; the first index is the step, the second the layer minus 1.
 
-    h: preactivations, [3][L]. dh: df/dh, [3][L]. delta_h: change since initialisation, [2][L] (steps 1, 2).
-    f: outputs, [3]. delta_f: change of the outputs, [2].
+    Attributes:
+      h: [3][L], preactivations.
+      dh: [3][L], df/dh.
+      delta_h: [2][L], change of the preactivations since initialisation, at steps 1 and 2.
+      f: [3], outputs.
+      delta_f: [2], change of the outputs since initialisation.
     """
 
     h: tuple[tuple[float, ...], ...]
@@ -48,9 +52,13 @@ class Exponents(NamedTuple):
 
 
 class Classification(NamedTuple):
-    """kind: feature, kernel, trivial or unstable. r: TP4's exponent where it is defined, else None. exponents: all.
+    """Result of `classify`.
 
-    Where the kind is unstable the exponents are upper bounds: phi may saturate, and growing terms may be orthogonal.
+    Attributes:
+      kind: 'feature', 'kernel', 'trivial' or 'unstable'.
+      r: the exponent r of Tensor Programs IV if it is defined, else None.
+      exponents: all exponents. They are upper bounds if `kind` is 'unstable': phi may saturate, and growing terms may
+        be orthogonal.
     """
 
     kind: Kind
@@ -63,28 +71,28 @@ def classify(
     depth: int,
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
 ) -> Classification:
-    r"""Return which infinite-width regime SGD training is in, for any exponents (a, b, c).
+    r"""Return the infinite-width regime of SGD training for any exponents (a, b, c).
 
     'unstable': a preactivation or output grows with n; 'trivial': the outputs do not change in two steps; 'feature':
     outputs and some preactivations change by O(1); 'kernel': outputs change by O(1), preactivations by o(1). For
-    initialisations that Tensor Programs IV covers (v_1 = 0, v_l = 1/2) this is its Theorem 3.5 ff., extended to rates
-    per layer, and `r` is :math:`\min_l [\min(v_{L+1}, e_{L+1}) - 1 + e_l + 1_{l=1}]`; the layers move by n^-r. For
-    others (the integrable parametrization) the propagation is the library's own.
+    initialisations that Tensor Programs IV covers (v_1 = 0, v_l = 1/2) the result is its Theorem 3.5 ff., extended to
+    rates per layer. There `r` is :math:`\min_l [\min(v_{L+1}, e_{L+1}) - 1 + e_l + 1_{l=1}]`, and layers move by n^-r.
+    For other initialisations (the integrable parametrization) the propagation is this library's own.
 
-    It speaks of a fixed number of steps as n grows; a finite network may leave a 'trivial' regime after a number of
-    steps that grows with n.
+    The number of steps is fixed as n grows. A finite network may leave a 'trivial' regime after a number of steps that
+    grows with n.
 
-    Normalized updates (`nup`) are taken for SGD with rates divided by the sizes of the first gradients, where sizes are
-    preserved through the layers (derived here).
+    Normalized updates (`nup`) are treated as SGD with rates divided by the sizes of the first gradients, under sizes
+    that are preserved through the layers (derived here).
 
     Args:
       parametrization: the exponents.
       depth: number of hidden layers L, at least 1.
-      activation: a name, an Activation or a function; phi(0) and the degree of homogeneity enter.
+      activation: a name, an Activation or a function; phi(0) and the degree of homogeneity matter.
 
     Raises:
-      ValueError: for a depth below 1 or another than the parametrization was made for, an unknown activation, residual
-        branches.
+      ValueError: if `depth` is below 1 or not the depth that the parametrization was made for, the activation is
+        unknown, or there are residual branches.
 
     Example:
       >>> from mupjax.parametrization import ip, mup
@@ -103,10 +111,11 @@ def classify(
 
 
 def _as_sgd(p: Parametrization) -> Parametrization:
-    r"""SGD's rates that move as far: over the norms of first gradients, :math:`n^{1 - v_{out}}` for hidden kernels.
+    r"""Return the SGD parametrization with updates of equal size: rates divided by the norms of the first gradients.
 
-    Backward vectors have entries of :math:`n^{-v_{out}}`, features of O(1); of the input kernel it is
-    :math:`n^{1/2 - v_{out}}`, of the readout :math:`n^{1/2}`, of its bias O(1).
+    Entries of backward vectors are of order :math:`n^{-v_{out}}`, features of O(1). Gradient norms are therefore
+    :math:`n^{1 - v_{out}}` for hidden kernels, :math:`n^{1/2 - v_{out}}` for the input kernel, :math:`n^{1/2}` for the
+    readout and O(1) for its bias.
     """
     norms = PerRole(0.5 - p.v.output, 1 - p.v.output, 0.5, bias=0.5 - p.v.output)
     rates = PerRole(*(e + norm - 2 * a for e, norm, a in zip(p.e, norms, p.a, strict=True)))
@@ -134,18 +143,18 @@ def _tp4_r(parametrization: Parametrization, depth: int) -> float | None:
 
 
 class _Phi:
-    """What an activation does to sizes of coordinates."""
+    """The effect of an activation on sizes of coordinates."""
 
     def __init__(self, activation: Activation):
         x = np.linspace(0.1, 3, 30, dtype=np.float32)
-        with jax.ensure_compile_time_eval():  # jitted: vmap would trace jax.nn.relu even here
+        with jax.ensure_compile_time_eval():  # jitted, since vmap would trace jax.nn.relu even here
             plus, minus = (np.asarray(jax.jit(activation.phi)(points), np.float64) for points in (x, -x))
         self.degree = activation.degree
         self.constant = self.degree is None and abs(activation.at_zero()) > _TOLERANCE
         self._odd = bool(np.allclose(plus, -minus, rtol=0, atol=1e-5 * np.abs(plus).max()))
 
     def of(self, h: float) -> float:
-        """Size of phi(h): near 0 a smooth phi is phi(0) + phi'(0) h."""
+        """Return the size of phi(h); near 0 a smooth phi is phi(0) + phi'(0) h."""
         return max(h, 0.0) if self.constant else (1 if self.degree is None else self.degree) * h
 
     def derivative(self, h: float) -> float:
@@ -156,10 +165,17 @@ class _Phi:
 
 
 class _Pass(NamedTuple):
-    """Sizes in a forward and backward pass, by layer.
+    """Sizes in a forward and backward pass, as powers of n.
 
-    x: of the inputs and the L layers. h, dh: of the L layers. initial: of what the initial weights give h. f: of the
-    outputs. average_x, average_dh: of averages over coordinates. late: of what updates after the first give h.
+    Attributes:
+      x: [L + 1], inputs and activations.
+      average_x: [L + 1], averages of x over coordinates.
+      h: [L], preactivations.
+      initial: [L], contribution of the initial weights to h.
+      late: [L], contribution of updates after the first to h.
+      dh: [L], df/dh.
+      average_dh: [L], averages of dh over coordinates.
+      f: outputs.
     """
 
     x: list[float]
@@ -183,16 +199,22 @@ def _propagate(parametrization: Parametrization, depth: int, activation: Activat
         delta_h.append(tuple(changes[:depth]))
         delta_f.append(changes[depth])
     return Exponents(
-        tuple(tuple(one.h) for one in passes),
-        tuple(tuple(one.dh) for one in passes),
+        tuple(tuple(sizes.h) for sizes in passes),
+        tuple(tuple(sizes.dh) for sizes in passes),
         tuple(delta_h),
-        tuple(one.f for one in passes),
+        tuple(sizes.f for sizes in passes),
         tuple(delta_f),
     )
 
 
 class _Layers(NamedTuple):
-    """Exponents of the layers 1..L and the readout. v: of the weights, e: of their rates. bias_e: None without bias."""
+    """Exponents of layers 1..L and the readout.
+
+    Attributes:
+      v: [L + 1], of the weights.
+      e: [L + 1], of their rates.
+      bias_e: [L + 1], of the biases' rates, None without bias.
+    """
 
     v: list[float]
     e: list[float]
@@ -200,7 +222,7 @@ class _Layers(NamedTuple):
 
 
 def _layers(parametrization: Parametrization, depth: int, step: int) -> _Layers:
-    """What holds in an update of step 0, 1, ..., and (v) for the initial weights in the pass of that step."""
+    """Return the exponents of the update of a step, and (v) of the initial weights in the pass of that step."""
     p, layers = parametrization, range(1, depth + 2)
     b = p.b if step == 0 or p.b_later is None else p.b_later
     roles = ["input", *["hidden"] * (depth - 1), "output"]
@@ -220,7 +242,7 @@ def _pass(p: Parametrization, depth: int, phi: _Phi, earlier: list[_Pass]) -> _P
     v, means, bias = _layers(p, depth, len(earlier)).v, _means(p, depth), [p.sigma.bias] * depth + [p.sigma.output_bias]
     now = _Pass([0.0], [_NEVER], [], [], [], [], [], 0.0)
     for layer in range(depth + 1):  # the last is the readout
-        n = 1 if layer else 0  # a sum over the d inputs is O(1), over n coordinates O(n)
+        n = 1 if layer else 0  # a sum over d inputs is O(1), over n coordinates O(n)
         initial = [0.5 * n - v[layer] + now.x[layer], n - v[layer] + now.average_x[layer] if means[layer] else _NEVER]
         if p.has_bias(layer + 1) and bias[layer]:
             initial.append(0.0)
@@ -233,7 +255,7 @@ def _pass(p: Parametrization, depth: int, phi: _Phi, earlier: list[_Pass]) -> _P
         now.initial.append(max(initial))
         now.late.append(max([_NEVER, *updates[1:]]))
         now.x.append(phi.of(h))
-        alike = [initial[1]]  # what is the same for all units
+        alike = [initial[1]]  # parts that are equal for all units
         alike += [u + s.average_dh[layer] - s.dh[layer] for u, s in zip(updates, earlier, strict=True)]
         centred = phi.is_odd(h) and max(alike) < h - _TOLERANCE
         now.average_x.append(now.x[-1] - 0.5 * centred)
@@ -245,7 +267,7 @@ def _means(p: Parametrization, depth: int) -> list[float]:
 
 
 def _update(p: Parametrization, depth: int, layer: int, now: _Pass, earlier: list[_Pass], s: int) -> float:
-    """Size of what the update of step s adds to a layer's preactivations (the readout's outputs are the last)."""
+    """Return the size of the contribution of the update of step s to a layer's h (to f for the last layer)."""
     layers, old = _layers(p, depth, s), earlier[s]
     n = 0 if layer == 0 else _alignment(layer - 1, now, old, now.late[layer - 1] if layer < depth else _NEVER)
     dh = old.dh[layer] if layer < depth else 0.0
@@ -254,17 +276,17 @@ def _update(p: Parametrization, depth: int, layer: int, now: _Pass, earlier: lis
 
 
 def _alignment(layer: int, now: _Pass, old: _Pass, late: float) -> float:
-    """Power of n in a layer's inner product with an earlier step, beside the sizes of its vectors: 1 where aligned.
+    """Return the power of n in a layer's inner product with an earlier step beyond the vectors' sizes; 1 if aligned.
 
-    late: size of what updates after the first gave, which are made of that step's vectors.
+    `late` is the size of the contribution of updates after the first, which consist of that step's vectors.
     """
     if layer == 0:
         return 1.0
     drowned = now.h[layer] > now.initial[layer] + _TOLERANCE
-    independent = drowned or _alignment(layer - 1, now, old, _NEVER) < 1  # of the same layer's earlier preactivations
+    independent = drowned or _alignment(layer - 1, now, old, _NEVER) < 1  # of earlier preactivations of the layer
     if not independent or old.h[layer] > old.initial[layer] + _TOLERANCE or late >= now.h[layer] - _TOLERANCE:
         return 1.0
-    lost = sum(one.x[layer + 1] - one.average_x[layer + 1] for one in (now, old))
+    lost = sum(sizes.x[layer + 1] - sizes.average_x[layer + 1] for sizes in (now, old))
     return max(0.5, 1 - lost)
 
 
@@ -273,7 +295,7 @@ def _backward(p: Parametrization, depth: int, phi: _Phi, now: _Pass, earlier: li
     dx = max([-v[depth]] + [-_layers(p, depth, s).e[depth] + earlier[s].x[depth] for s in steps])
     alike = -v[depth] if means[depth] else _NEVER
     dh, average = [0.0] * depth, [0.0] * depth
-    is_late = True  # dx^L is the readout's at every step
+    is_late = True  # dx^L is the readout, at every step
     for layer in reversed(range(depth)):
         dh[layer] = phi.derivative(now.h[layer]) + dx
         average[layer] = dh[layer] - 0.5 * (alike < dx - _TOLERANCE)
@@ -292,13 +314,13 @@ def _backward(p: Parametrization, depth: int, phi: _Phi, now: _Pass, earlier: li
 
 
 def _change(p: Parametrization, depth: int, phi: _Phi, passes: list[_Pass]) -> tuple[list[float], float]:
-    """Sizes of the change of h of every layer and of f from first to last pass; and of f by what moved alone."""
+    """Return the sizes of the changes of every h and of f from first to last pass, and of f by updates alone."""
     first, earlier, now = passes[0], passes[:-1], passes[-1]
     v_0, v = _layers(p, depth, 0).v, _layers(p, depth, 1).v
     means = _means(p, depth)
-    changes, moved, moved_x, lost_x = [], _NEVER, _NEVER, _NEVER  # of x: by updates, and for lack of initial weights
+    changes, moved, moved_x, lost_x = [], _NEVER, _NEVER, _NEVER  # of x: by updates, and by lost initial weights
     for layer in range(depth + 1):
-        n = 1 if layer == depth or means[layer] else 0.5  # the readout's weights are those that dx is made of
+        n = 1 if layer == depth or means[layer] else 0.5  # dx consists of the readout's weights
         moved = [_update(p, depth, layer, now, earlier, s) for s in range(len(earlier))]
         moved = max([n - v[layer] + moved_x, *moved])
         lost = (1 if means[layer] else 0.5) - v[layer] + lost_x

@@ -7,6 +7,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -51,6 +52,8 @@ def arguments_json(arguments: Mapping[str, Any]) -> str:
     def plain(value: Any) -> Any:
         if callable(value) and (name := optim.own_name(value)):
             return name
+        if isinstance(value, partial):
+            value = optim.canonical(value)  # equal partials are equal arguments
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         if callable(value):

@@ -1,4 +1,4 @@
-"""Verdicts on claims, and the statistics that they rest on: slopes, jackknife, means over seeds."""
+"""Verdicts on claims and their statistics: slopes, the jackknife, means over seeds."""
 
 from mupjax.statistics.slopes import Slope as Slope
 from mupjax.statistics.slopes import fit_slope as fit_slope
@@ -10,3 +10,16 @@ from mupjax.statistics.verdict import VERDICTS as VERDICTS
 from mupjax.statistics.verdict import Verdict as Verdict
 from mupjax.statistics.verdict import settle as settle
 from mupjax.statistics.verdict import write as write
+
+__all__ = [
+    "CONTRADICTED",
+    "NOT_SHOWN",
+    "REPRODUCED",
+    "VERDICTS",
+    "Slope",
+    "Verdict",
+    "fit_slope",
+    "mean_slope",
+    "settle",
+    "write",
+]

@@ -1,4 +1,4 @@
-r"""Whether a run was catapulted: its loss grew, fell again, and left it where the curvature is small.
+r"""Detect catapults: the loss grows, falls again, and the run ends where the curvature is small.
 
 At rates between :math:`2 / \lambda_0` and about :math:`4 / \lambda_0` gradient descent on a wide network starts out
 unstable and ends in a flatter minimum (Lewkowycz, Bahri, Dyer, Sohl-Dickstein & Gur-Ari 2020, arXiv:2003.02218).
@@ -6,18 +6,23 @@ unstable and ends in a flatter minimum (Lewkowycz, Bahri, Dyer, Sohl-Dickstein &
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from jaxtyping import Bool, Float, Int
 
 
 class Catapult(NamedTuple):
-    """What losses and sharpness say of runs, one entry a run.
+    """Result of `detect_catapults`, one entry per run.
 
-    growth: largest loss over the first. peak_step: where it was. ending: last loss over the first. edge: rate times the
-    last sharpness; 2 is the edge of stability. happened: the loss grew by more than `grown`, then fell below its start,
-    and the run ended below the edge. diverged: a loss or a sharpness is not finite.
+    Attributes:
+      growth: largest loss / first loss.
+      peak_step: step of the largest loss.
+      ending: last loss / first loss.
+      edge: learning rate * last sharpness; 2 is the edge of stability.
+      happened: whether the loss grew by more than `grown` and fell below its start, and the run ended below the edge.
+      diverged: whether a loss or the sharpness is not finite.
     """
 
     growth: Float[np.ndarray, "*runs"]
@@ -29,19 +34,19 @@ class Catapult(NamedTuple):
 
 
 def detect_catapults(
-    losses: Any,
-    sharpness: Any,
-    rates: Any,
+    losses: npt.ArrayLike,
+    sharpness: npt.ArrayLike,
+    rates: npt.ArrayLike,
     *,
     grown: float = 1.05,
 ) -> Catapult:
-    """Judge runs by their losses at every step, the sharpness at the end, and their rates.
+    """Detect which runs were catapulted, from losses at every step, the final sharpness and the rates.
 
     Args:
-      losses: [..., T + 1] (arrays or DataArrays), of the full training set.
-      sharpness: [...], after the last step.
-      rates: [...], the base learning rates.
-      grown: what a loss must grow by, as a factor, to count; at stable rates it does not grow at all.
+      losses: [..., T + 1], arrays or DataArrays, over the full training set.
+      sharpness: [...], after the last step, with the parametrization's rates in it.
+      rates: [...], base learning rates.
+      grown: smallest max(loss)/loss[0] that counts as a catapult; stable rates give 1.
 
     Example:
       >>> found = detect_catapults(np.array([[1.0, 5.0, 0.1], [1.0, 0.5, 0.1]]), np.ones(2), np.ones(2))

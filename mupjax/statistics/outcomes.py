@@ -1,46 +1,50 @@
-"""What a sweep says over its seeds: losses at the last step, best rates, which runs diverged, which are missing."""
+"""Summarise a sweep over seeds: final losses, best rates, diverged and missing runs."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Int
 
 from mupjax.statistics.seeds import OverSeeds, over_seeds
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 LOSSES = ("train_loss", "test_loss")
 
 
 class Outcomes(NamedTuple):
-    """The runs of a sweep at the last recorded step; P parametrizations, D depths, O optimizers, W widths, R rates.
+    """A sweep at the last recorded step; P parametrizations, D depths, O optimizers, W widths, R rates.
 
-    asked: bool [O, R], the rates that each optimizer was run with.
-    loss: statistics over the seeds whose loss is finite, arrays [P, D, O, W, R].
-    diverged: [P, D, O, W, R], how many seeds have no finite loss; 0 at rates that the optimizer was not asked for and
-      in cells that are not done.
-    done: [P, D, O, W], whether any loss of the cell is finite. A run that diverges starts from a finite loss; where
-      step 0 was not recorded, a cell whose runs all diverged cannot be told from a missing one.
-    best: [P, D, O, W], the index of the rate of smallest mean loss among those at which no seed diverged; -1 where
-      there is none.
+    Attributes:
+      asked: [O, R] bool, whether the optimizer was run at this rate.
+      loss: statistics over the seeds with a finite loss, arrays [P, D, O, W, R].
+      diverged: [P, D, O, W, R], number of seeds without a finite loss; 0 at rates that the optimizer was not run with,
+        and in cells that are not done.
+      done: [P, D, O, W] bool, whether any loss of the cell is finite. Diverging runs start from a finite loss; if step
+        0 was not recorded, a cell in which all runs diverged looks like a missing one.
+      best: [P, D, O, W], index of the rate with the smallest mean loss among those without a diverged seed, else -1.
     """
 
-    asked: np.ndarray
+    asked: Bool[np.ndarray, "O R"]
     loss: OverSeeds
-    diverged: np.ndarray
-    done: np.ndarray
-    best: np.ndarray
+    diverged: Int[np.ndarray, "P D O W R"]
+    done: Bool[np.ndarray, "P D O W"]
+    best: Int[np.ndarray, "P D O W"]
 
 
-def outcomes(dataset: Any, loss: str = "train_loss") -> Outcomes:
+def outcomes(dataset: xr.Dataset, loss: str = "train_loss") -> Outcomes:
     """Return the losses of a sweep at the last recorded step, over seeds.
 
     Args:
-      dataset: what `mupjax.sweep` returns; train_loss, and test_loss where there is a test set, have the dims
-        (parametrization, depth, optimizer, width, learning_rate, seed, step), `asked` has (optimizer, learning_rate).
+      dataset: a result of `mupjax.sweep`, with train_loss and optionally test_loss of dims (parametrization, depth,
+        optimizer, width, learning_rate, seed, step), and `asked` of dims (optimizer, learning_rate).
       loss: 'train_loss' or 'test_loss'.
 
     Raises:
-      ValueError: for a loss that the sweep does not have.
+      ValueError: if the sweep does not have this loss.
     """
     present = [name for name in LOSSES if name in dataset]
     if loss not in present:
@@ -48,7 +52,7 @@ def outcomes(dataset: Any, loss: str = "train_loss") -> Outcomes:
     dims = ("parametrization", "depth", "optimizer", "width", "learning_rate", "seed", "step")
     values = dataset[loss].transpose(*dims).values
     asked = dataset["asked"].transpose("optimizer", "learning_rate").values
-    done = np.isfinite(values).any(axis=(-3, -2, -1))
+    done = np.asarray(np.isfinite(values).any(axis=(-3, -2, -1)))
     final = over_seeds(values[..., -1])
     diverged = np.where(asked[:, None, :] & done[..., None], values.shape[-2] - final.seeds, 0)
     eligible = np.where((diverged == 0) & (final.seeds > 0), final.mean, np.inf)

@@ -1,22 +1,28 @@
-"""What a comparison says over its seeds: means, spreads, ranges, and which runs diverged."""
+"""Statistics over the seeds of a comparison: means, standard deviations, ranges, diverged runs."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 METRICS = {"feature_change": "feature_change", "diversity": "diversity", "space_time": "space_time_lambda_min"}
 
 
 class OverSeeds(NamedTuple):
-    """A quantity over the seeds that did not diverge; all arrays have the quantity's shape without the seed axis.
+    """Statistics of a quantity over the seeds with finite values, in arrays without the seed axis.
 
-    mean, low, high: mean and range of max(value, resolution); NaN where no seed is left.
-    std: sample standard deviation of the same, NaN for fewer than two seeds.
-    resolution: the largest over seeds; zero for quantities that have none.
-    seeds: how many seeds were taken.
-    unresolved: how many of them are at or below their resolution.
+    Attributes:
+      mean: mean of max(value, resolution); NaN without seeds.
+      std: sample standard deviation of the same; NaN for fewer than two seeds.
+      low: minimum of the same; NaN without seeds.
+      high: maximum of the same; NaN without seeds.
+      resolution: largest resolution over the seeds, 0 if the quantity has none.
+      seeds: number of seeds.
+      unresolved: number of seeds whose value is at most its resolution.
     """
 
     mean: np.ndarray
@@ -29,7 +35,17 @@ class OverSeeds(NamedTuple):
 
 
 def over_seeds(values: np.ndarray, resolution: np.ndarray | float = 0.0) -> OverSeeds:
-    """Return the statistics of values [..., seed] with their resolution; values that are not finite are left out."""
+    """Return statistics over the last axis of values [..., seed]; values that are not finite are left out.
+
+    Args:
+      values: [..., seed].
+      resolution: smallest value that can be distinguished from zero, broadcast to the shape of `values`.
+
+    Example:
+      >>> found = over_seeds(np.array([1.0, 3.0, np.nan]))
+      >>> float(found.mean), int(found.seeds)
+      (2.0, 2)
+    """
     values = np.asarray(values, np.float64)
     floor = np.broadcast_to(np.asarray(resolution, np.float64), values.shape)
     taken = np.isfinite(values)
@@ -49,17 +65,17 @@ def over_seeds(values: np.ndarray, resolution: np.ndarray | float = 0.0) -> Over
     )
 
 
-def metric_over_seeds(dataset: Any, metric: str, *, features: str = "h", layer: int | None = None) -> OverSeeds:
-    """Return one metric of one layer at the last Gram step, over seeds: arrays [parametrization, width].
+def metric_over_seeds(dataset: xr.Dataset, metric: str, *, features: str = "h", layer: int | None = None) -> OverSeeds:
+    """Return statistics over seeds of one metric of one layer at the last Gram step, arrays [parametrization, width].
 
     Args:
-      dataset: what `compare` returns.
+      dataset: a result of `compare`.
       metric: feature_change, diversity or space_time.
       features: 'h' for preactivations, 'x' for activations.
-      layer: 1..depth; by default the last.
+      layer: 1..depth; defaults to the last.
 
     Raises:
-      ValueError: for unknown names or layers.
+      ValueError: if a name or the layer is unknown.
     """
     name = variable_name(metric, features)
     values, resolution = (
@@ -74,10 +90,19 @@ def metric_over_seeds(dataset: Any, metric: str, *, features: str = "h", layer: 
     return over_seeds(np.where(finite_seeds(dataset), values, np.nan), np.asarray(resolution))
 
 
-def limit_stderr(dataset: Any, name: str, *, features: str = "h", layer: int | None = None) -> np.ndarray:
+def limit_stderr(dataset: xr.Dataset, name: str, *, features: str = "h", layer: int | None = None) -> np.ndarray:
     """Return the standard error of the infinite-width value of a metric or loss at the last step, [parametrization].
 
-    NaN where the limit is exact, was computed by one run, or was not computed.
+    It is NaN if the limit is exact, rests on one run, or was not computed.
+
+    Args:
+      dataset: a result of `compare`.
+      name: a metric as in `metric_over_seeds`, or 'train_loss' or 'test_loss'.
+      features: 'h' or 'x', for metrics.
+      layer: 1..depth, for metrics; defaults to the last.
+
+    Raises:
+      ValueError: if a name or the layer is unknown.
     """
     metric = name in METRICS
     variable = f"{variable_name(name, features) if metric else name}_stderr"
@@ -88,14 +113,21 @@ def limit_stderr(dataset: Any, name: str, *, features: str = "h", layer: int | N
     return dataset[variable].isel(step=-1).values
 
 
-def finite_seeds(dataset: Any) -> np.ndarray:
-    """Return which runs end with a finite training loss, bool [parametrization, width, seed]."""
+def finite_seeds(dataset: xr.Dataset) -> np.ndarray:
+    """Return whether each run ends with a finite training loss, bool [parametrization, width, seed].
+
+    Example:
+      >>> import xarray as xr
+      >>> dims = ("parametrization", "width", "seed", "step")
+      >>> finite_seeds(xr.Dataset({"train_loss": (dims, [[[[1.0, 0.5], [1.0, np.nan]]]])})).tolist()
+      [[[True, False]]]
+    """
     loss = dataset["train_loss"].isel(step=-1).transpose("parametrization", "width", "seed")
     return np.isfinite(loss.values)
 
 
-def limit_words(dataset: Any) -> list[str]:
-    """Return what the infinite-width row of every parametrization is; a limit that diverged is said to."""
+def limit_words(dataset: xr.Dataset) -> list[str]:
+    """Return a description of the infinite-width row of every parametrization, marked if the limit diverged."""
     words = [str(word) for word in dataset["limit"].values]
     for column in np.flatnonzero(np.isinf(dataset["width"].values)):
         loss = dataset["train_loss"].isel(width=column, seed=0).transpose("parametrization", "step").values
@@ -105,21 +137,35 @@ def limit_words(dataset: Any) -> list[str]:
 
 
 def variable_name(metric: str, features: str) -> str:
-    """Return the Dataset's name of a metric of h or x. ValueError for an unknown one."""
+    """Return the variable name of a metric of 'h' or 'x'.
+
+    Raises:
+      ValueError: if `metric` or `features` is unknown.
+
+    Example:
+      >>> variable_name("space_time", "x")
+      'space_time_lambda_min_x'
+    """
     if metric not in METRICS:
         raise ValueError(f"Expected `metric` to be one of {', '.join(METRICS)}, got metric={metric!r}.")
     return f"{METRICS[metric]}_{check_features(features)}"
 
 
 def check_features(features: str) -> str:
-    """Return `features` if it is 'h' or 'x'. ValueError otherwise."""
+    """Return `features`; raise ValueError if it is neither 'h' nor 'x'."""
     if features not in ("h", "x"):
         raise ValueError(f"Expected `features` to be 'h' or 'x', got features={features!r}.")
     return features
 
 
-def pick_layer(dataset: Any, layer: int | None) -> int:
-    """Return the layer, the last one for None. ValueError for a layer that is not there."""
+def pick_layer(dataset: xr.Dataset, layer: int | None) -> int:
+    """Return the layer, the last one for None; raise ValueError if the dataset does not have it.
+
+    Example:
+      >>> import xarray as xr
+      >>> pick_layer(xr.Dataset(coords={"layer": [1, 2, 3]}), None)
+      3
+    """
     layers = [int(number) for number in dataset["layer"].values]
     if layer is not None and layer not in layers:
         raise ValueError(f"Expected `layer` to be one of {layers}, got layer={layer!r}.")

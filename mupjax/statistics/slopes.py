@@ -1,17 +1,23 @@
-"""Fitted powers of the width, with intervals over seeds."""
+"""Fit powers of the width, with confidence intervals over seeds."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 
 class Slope(NamedTuple):
-    """A fitted power of the width: its mean over seeds, standard error, and half the width of its 95 % interval.
+    """A fitted power of the width.
 
-    seeds: how many it rests on. The interval is Student's, infinite for fewer than two seeds.
+    Attributes:
+      slope: mean over seeds.
+      stderr: standard error of the mean.
+      half_width: half the width of Student's 95 % interval; infinite for fewer than two seeds.
+      seeds: number of seeds.
     """
 
     slope: float
@@ -20,8 +26,11 @@ class Slope(NamedTuple):
     seeds: int
 
 
-def mean_slope(slopes: Any) -> Slope:
-    """Return the mean of one slope per seed with Student's 95 % interval; NaN for slopes that are not finite.
+def mean_slope(slopes: npt.ArrayLike) -> Slope:
+    """Return the mean of one slope per seed with Student's 95 % interval.
+
+    Args:
+      slopes: [S]; a slope that is not finite makes the mean NaN.
 
     Example:
       >>> round(mean_slope([-0.4, -0.5, -0.6]).half_width, 3)
@@ -39,12 +48,12 @@ def mean_slope(slopes: Any) -> Slope:
     return Slope(float(slopes.mean()), stderr, float(stats.t.ppf(0.975, count - 1)) * stderr, count)
 
 
-def fit_slope(widths: Any, values: Any) -> Slope:
-    """Return the power of the width in values [width, seed]: a straight line in logarithms for every seed.
+def fit_slope(widths: npt.ArrayLike | Sequence[float], values: npt.ArrayLike) -> Slope:
+    """Return the power of the width in `values`, from a straight line in logarithms for every seed.
 
     Args:
       widths: [W], at least two.
-      values: [W, S], positive; a seed with a value that is not positive and finite makes the slope NaN.
+      values: [W, S]; a value that is not positive and finite makes the slope NaN.
 
     Example:
       >>> round(fit_slope([64, 128], [[4.0, 4.0], [2.0, 2.0]]).slope, 12)

@@ -1,4 +1,4 @@
-"""What was found of a claim, and how it is kept."""
+"""Verdicts on published claims, and their JSON file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,11 +18,16 @@ REPRODUCED, CONTRADICTED, NOT_SHOWN = "reproduced", "contradicted", "not shown"
 
 
 class Verdict(NamedTuple):
-    """What a claim says, what was found, and whether that settles it.
+    """A claim, the number found for it, and the conclusion.
 
-    claim: in words. paper: the published figure, None where there is none. ours: the figure found. stderr: its standard
-    error, None where it has none. seeds: how many it rests on. bound: what `ours` must meet. verdict: 'reproduced',
-    'contradicted' or 'not shown' (the figure's error is too large to tell).
+    Attributes:
+      claim: the claim in words.
+      paper: the published number, or None.
+      ours: the number found.
+      stderr: standard error of `ours`, or None.
+      seeds: number of seeds behind `ours`.
+      bound: the condition on `ours`, in words.
+      verdict: 'reproduced', 'contradicted' or 'not shown' (the error is too large to decide).
     """
 
     claim: str
@@ -35,18 +40,23 @@ class Verdict(NamedTuple):
 
 
 def settle(met: bool, refuted: bool) -> str:
-    """Return the word for a claim that is met, refuted, or neither."""
+    """Return the verdict on a claim that is met, refuted, or neither.
+
+    Example:
+      >>> settle(met=False, refuted=False)
+      'not shown'
+    """
     return REPRODUCED if met else CONTRADICTED if refuted else NOT_SHOWN
 
 
 def write(verdicts: Sequence[Verdict], out: str | os.PathLike[str]) -> Path:
-    """Write verdicts.json, a list of verdicts as JSON objects, to the directory `out`: whole or not at all."""
+    """Write `out`/verdicts.json, a list of verdicts as JSON objects, atomically. Return its path."""
     rows = [{name: _plain(value) for name, value in verdict._asdict().items()} for verdict in verdicts]
     return write_whole(Path(out) / VERDICTS, (json.dumps(rows, indent=1) + "\n").encode())
 
 
-def _plain(value: Any) -> Any:
-    """Numbers as JSON's; what is not finite as null, which JSON has no number for."""
+def _plain(value: object) -> object:
+    """Return a JSON value; numbers that are not finite become null."""
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else None
     return value

@@ -18,6 +18,7 @@ from mupjax.network import hidden_widths
 from mupjax.optim import Optimizer
 from mupjax.parametrization import Parametrization
 from mupjax.sweeps.cell import in_chunks
+from mupjax.sweeps.runner import Need
 from mupjax.task import Task, batch_order
 from mupjax.trajectory import Trajectory, TrajectorySpec
 
@@ -143,6 +144,13 @@ def train_seeds(
     keys = jax.vmap(lambda seed: run_key(base, seed, width))(jnp.arange(seeds))
     chunks = (keys[start : start + size] for start in range(0, seeds, size))
     return in_chunks(run, chunks, seeds, task, jnp.asarray(rate), settings.batches(task))
+
+
+def need(task: Task, dynamics: str, width: Width, seeds: int, settings: Settings) -> Need:
+    """Return what networks of one width take."""
+    at_once, needed = seeds_at_once(task, dynamics, width, seeds, settings)
+    widest = max(width) if isinstance(width, tuple) else width
+    return Need(needed, f"{seeds} networks of width {widest} ({dynamics}, {at_once} at once)")
 
 
 def seeds_at_once(task: Task, dynamics: str, width: Width, seeds: int, settings: Settings) -> tuple[int, float]:

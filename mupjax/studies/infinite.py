@@ -13,7 +13,7 @@ from mupjax.dynamics.runs import DRAWS
 from mupjax.parametrization import Parametrization
 from mupjax.results.layout import Variable, words
 from mupjax.studies.cells import Settings
-from mupjax.sweeps.runner import Arrays
+from mupjax.sweeps.runner import Arrays, Need
 from mupjax.task import Task
 
 if TYPE_CHECKING:
@@ -125,10 +125,10 @@ def with_words(
     return data.assign_coords(limit=("parametrization", said))
 
 
-def bytes_of(task: Task, kind: str, settings: Settings, sampling: Sampling) -> float:
+def need(task: Task, kind: str, settings: Settings, sampling: Sampling) -> Need:
     """Return what the row takes."""
     if kind == "feature":
-        return feature_limit.estimate_bytes(
+        needed = feature_limit.estimate_bytes(
             task,
             depth=settings.depth,
             steps=settings.steps,
@@ -138,9 +138,11 @@ def bytes_of(task: Task, kind: str, settings: Settings, sampling: Sampling) -> f
             spec=settings.spec,
             max_directions=settings.max_directions,
         )
-    return kernel_limit.estimate_bytes(
+        return Need(needed, f"the feature-learning limit with {sampling.particles} particles")
+    needed = kernel_limit.estimate_bytes(
         task, depth=settings.depth, steps=settings.steps, centred=settings.centred, spec=settings.spec
     )
+    return Need(needed, f"the kernel limit of {task.num_inputs} inputs")
 
 
 def _has_error(name: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -37,6 +38,13 @@ class Compute(Protocol):
     def __call__(self, *args: Any, **so_far: Any) -> Arrays: ...
 
 
+class Need(NamedTuple):
+    """The bytes that a cell takes, and in words what takes them."""
+
+    bytes: float = 0.0
+    what: str = ""
+
+
 class Cell(NamedTuple):
     """What is computed, kept and gone on with as one.
 
@@ -47,7 +55,7 @@ class Cell(NamedTuple):
       compute: a function of a module, so that workers find it.
       args: its arguments.
       work: its weight in the progress.
-      bytes: what it takes at once.
+      need: what it takes at once.
       reads: whether it is computed after the others and sees the Dataset of these as `so_far`.
     """
 
@@ -57,7 +65,7 @@ class Cell(NamedTuple):
     compute: Compute
     args: tuple[Any, ...]
     work: float = 1.0
-    bytes: float = 0.0
+    need: Need = Need()
     reads: bool = False
 
 
@@ -156,17 +164,20 @@ def run(study: Study, running: Running) -> xr.Dataset:
     try:
         return _stored(study, derive, out, running)
     except KeyboardInterrupt as stop:
-        stop.add_note(f"Interrupted: what is finished is kept in {out}; the same call goes on from there.")
+        words = f"Interrupted: what is finished is kept in {running.out}; run the same again to resume."
+        stop.add_note(words)
+        if running.progress:
+            print(f"\n{words}", file=sys.stderr)
         raise
 
 
 def check_memory(cells: Sequence[Cell], budget: float) -> None:
     """Raise ValueError where a cell takes more than `budget` GB."""
-    largest = max(cells, key=lambda cell: cell.bytes)
+    largest = max((cell.need for cell in cells), key=lambda need: need.bytes)
     if largest.bytes > 1e9 * budget:
         raise ValueError(
             f"Expected the runs to fit memory_gb={budget:g}, got about {largest.bytes / 1e9:.2g} GB for "
-            f"{largest.label}; raise `memory_gb`, or take fewer seeds, inputs, recorded steps or units."
+            f"{largest.what}; raise `memory_gb`, or take fewer seeds, inputs, recorded steps or units."
         )
 
 

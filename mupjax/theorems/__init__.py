@@ -1,4 +1,4 @@
-"""What the theorems assume and conclude, checked on inputs, runs and Datasets.
+"""Numerical checks of the assumptions and conclusions of theorems.
 
-Nothing is imported here: `inputs` lies below `Task`, the others above the dynamics.
+Import the modules by name. This file imports none of them: `inputs` lies below `Task`, the others above the dynamics.
 """

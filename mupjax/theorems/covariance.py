@@ -1,22 +1,24 @@
-r"""Covariance preservation: the Gaussian parts of W_0 x and W_0^T dh keep the covariance of what W_0 was asked.
+r"""Covariance preservation: the Gaussian parts of W_0 x and W_0^T dh have the covariances of x and dh.
 
 .. math:: \mathrm{Cov}(\hat Z^{W_0 x}, \hat Z^{W_0 y}) = \sigma^2 E[Z^x Z^y], \qquad
    \mathrm{Cov}(\hat Z^{W_0^\top g}, \hat Z^{W_0^\top g'}) = \sigma^2 E[Z^g Z^{g'}]
 
-over all pairs of inputs and steps of training (Chen et al. 2025, arXiv:2503.09565; the rule is that of Tensor Programs,
-Yang & Hu 2021, arXiv:2011.14522). Theory promises the equality in the limit of infinite width only. What a network of
-width n records as its Gaussian part is fresh noise of full variance for every direction that W_0 is asked; what earlier
-answers fix of that noise stands in Zdot. In one network covariances differ by order n^-1/2. Their means are equal at
-step 0, where vectors do not depend on the noise that answers them; later vectors do, and means differ by order 1/n.
+for all pairs of inputs and training steps (Chen et al. 2025, arXiv:2503.09565; the rule is that of Tensor Programs,
+Yang & Hu 2021, arXiv:2011.14522). The equality holds in the limit of infinite width. At width n the Gaussian part is
+fresh noise of full variance for every new query direction of W_0; the part that earlier products determine is in Zdot.
+Covariances of one network deviate by order n^-1/2. Their means are equal at step 0, where the queries do not depend on
+the noise of their products; later queries do, and the means deviate by order 1/n.
 
 Symbols: L hidden layers, matrix m = 1..L-1 maps x^m to h^{m+1}, S Gram steps, G Gram inputs, R runs.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+from jaxtyping import Float
 
 from mupjax.trajectory import Trajectory
 
@@ -24,30 +26,37 @@ FIELDS = ("x", "dh", "zhat_forward", "zhat_backward")
 
 
 class Preservation(NamedTuple):
-    """Covariances of one direction over runs, [S, S, L-1, G, G] float64 if not said otherwise; entry [s, t, m-1, i, j].
+    """Covariances of one direction (forward or backward) over runs.
 
-    Every pair of (step, input) with two different members stands there twice; `pairs` counts it once.
+    Entry [s, t, m-1, i, j] of an array [S, S, L-1, G, G] belongs to the pair of (step s, input i) and (step t, input
+    j). Pairs of two different members appear twice; `pairs` returns each once.
 
     Attributes:
-      predicted: sigma^2 <x_s(i), x_t(j)>/n of what W_0 was asked, the mean over runs.
-      empirical: <zhat_s(i), zhat_t(j)>/n of the Gaussian parts of its answers, the mean over runs.
-      difference: empirical - predicted.
-      stderr: of the difference, over runs.
-      z: difference/stderr; 0 where the difference is exactly 0.
-      deviation: [R], how far one network is off, sqrt(sum difference^2 / sum predicted^2) of its own differences over
-        all pairs and matrices: order n^-1/2.
+      predicted: [S, S, L-1, G, G], mean over runs of sigma^2 <x_s(i), x_t(j)>/n, for queries x of W_0.
+      empirical: [S, S, L-1, G, G], mean over runs of <zhat_s(i), zhat_t(j)>/n, for the Gaussian parts of the products.
+      difference: [S, S, L-1, G, G], empirical - predicted.
+      stderr: [S, S, L-1, G, G], standard error of the difference over runs.
+      z: [S, S, L-1, G, G], difference/stderr; 0 if the difference is exactly 0.
+      deviation: [R], relative deviation of each network, sqrt(sum difference^2 / sum predicted^2) over all pairs and
+        matrices, of order n^-1/2.
     """
 
-    predicted: np.ndarray
-    empirical: np.ndarray
-    difference: np.ndarray
-    stderr: np.ndarray
-    z: np.ndarray
-    deviation: np.ndarray
+    predicted: Float[np.ndarray, "S S M G G"]
+    empirical: Float[np.ndarray, "S S M G G"]
+    difference: Float[np.ndarray, "S S M G G"]
+    stderr: Float[np.ndarray, "S S M G G"]
+    z: Float[np.ndarray, "S S M G G"]
+    deviation: Float[np.ndarray, " R"]
 
 
 class CovariancePreservation(NamedTuple):
-    """forward: of W_0 x. backward: of W_0^T dh. num_runs: R."""
+    """Result of `covariance_preservation`.
+
+    Attributes:
+      forward: of W_0 x.
+      backward: of W_0^T dh.
+      num_runs: R.
+    """
 
     forward: Preservation
     backward: Preservation
@@ -55,48 +64,51 @@ class CovariancePreservation(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """How well covariances agree; rows forward, backward, columns the matrices m = 1..L-1; every pair counts once.
+    """Agreement of the covariances; rows are forward and backward, columns the matrices m = 1..L-1.
+
+    Every pair counts once.
 
     Attributes:
       relative_difference: [2, L-1], sqrt(sum difference^2 / sum predicted^2).
-      relative_stderr: [2, L-1], the same of stderr: what relative_difference is expected to be of the equality alone;
-        sqrt(R) times it is how one run fluctuates.
-      rms_z, max_z: [2, L-1], of |z|. Of the equality alone rms_z is about sqrt((R-1)/(R-3)).
-      num_pairs: pairs of (step, input) of one direction and matrix: K (K + 1)/2 for K = S G.
-      bound: what no |z| of all 2 (L-1) num_pairs exceeds with probability at least 1 - level where the equality holds:
-        Student's with R-1 degrees of freedom, by Bonferroni's inequality.
-      level: the family-wise level of `bound`.
+      relative_stderr: [2, L-1], the same for stderr. It is the expected relative_difference if the equality holds;
+        sqrt(R) times it is the fluctuation of one run.
+      rms_z: [2, L-1], root mean square of z, about sqrt((R-1)/(R-3)) if the equality holds.
+      max_z: [2, L-1], largest |z|.
+      num_pairs: number of pairs of (step, input) per direction and matrix, K (K + 1)/2 for K = S G.
+      bound: if the equality holds, no |z| of all 2 (L-1) num_pairs exceeds it with probability at least 1 - level
+        (Student's distribution with R-1 degrees of freedom, Bonferroni's inequality).
+      level: family-wise level of `bound`.
     """
 
-    relative_difference: np.ndarray
-    relative_stderr: np.ndarray
-    rms_z: np.ndarray
-    max_z: np.ndarray
+    relative_difference: Float[np.ndarray, "2 M"]
+    relative_stderr: Float[np.ndarray, "2 M"]
+    rms_z: Float[np.ndarray, "2 M"]
+    max_z: Float[np.ndarray, "2 M"]
     num_pairs: int
     bound: float
     level: float
 
 
 def covariance_preservation(runs: Trajectory, *, sigma: float = 1.0) -> CovariancePreservation:
-    r"""Return covariances of the Gaussian parts over runs beside those that theory predicts from features.
+    r"""Compare the covariances of the Gaussian parts over runs with those that theory predicts from the features.
 
     Forward Gaussian parts of layers 2..L are compared with x of layers 1..L-1, backward ones of layers 1..L-1 with dh
-    of layers 2..L. A mean over runs estimates the expectation over coordinates and initialisations. Backward vectors
-    are taken as they are recorded: n dLoss/dh, of order one, from `feature_limit`, dLoss/dh from `matrix_free`; z and
-    relative differences are the same for both.
+    of layers 2..L. The mean over runs estimates the expectation over coordinates and initialisations. Backward vectors
+    are used as recorded: n dLoss/dh by `feature_limit`, dLoss/dh by `matrix_free`. z and relative differences do not
+    depend on this factor.
 
     Args:
-      runs: of a network whose layers have equal widths, with `space_time` fields 'x', 'dh', 'zhat_forward' and
+      runs: runs of a network whose layers have equal widths, with `space_time` fields 'x', 'dh', 'zhat_forward' and
         'zhat_backward' [R, S, S, L, G, G], R >= 2: from `dynamics.feature_limit.sample`, or
         `dynamics.matrix_free.train` mapped over keys.
-      sigma: of the hidden matrices' initial entries, whose variance is sigma^2/n.
+      sigma: the initial entries of hidden matrices have variance sigma^2/n.
 
     Returns:
-      A CovariancePreservation. A run that diverged makes its entries NaN.
+      A CovariancePreservation. A diverged run makes the entries NaN.
 
     Raises:
-      ValueError: for fields that were not recorded, no axis of runs or fewer than two, no hidden matrix, or a sigma
-        that is not finite and positive.
+      ValueError: if a field was not recorded, there are fewer than two runs or no runs axis, there is no hidden matrix,
+        or `sigma` is not finite and positive.
 
     Example:
       >>> import jax, numpy as np
@@ -113,11 +125,11 @@ def covariance_preservation(runs: Trajectory, *, sigma: float = 1.0) -> Covarian
     """
     if not (np.isfinite(sigma) and sigma > 0):
         raise ValueError(f"Expected `sigma` to be finite and positive, got sigma={sigma!r}.")
-    fields: dict[str, Any] = {name: getattr(runs.space_time, name, None) for name in FIELDS}
+    fields = {name: getattr(runs.space_time, name, None) for name in FIELDS}
     missing = [name for name, array in fields.items() if array is None]
     if missing:
         raise ValueError(f"Expected `runs` to have recorded space_time={FIELDS!r}, got none of {', '.join(missing)}.")
-    shapes = {np.shape(array) for array in fields.values()}
+    shapes = {np.shape(array) for array in fields.values() if array is not None}
     shape = min(shapes)
     if len(shapes) > 1 or len(shape) != 6 or shape[0] < 2 or shape[3] < 2:
         raise ValueError(
@@ -133,14 +145,14 @@ def covariance_preservation(runs: Trajectory, *, sigma: float = 1.0) -> Covarian
 
 
 def summarize(found: CovariancePreservation, *, level: float = 1e-3) -> Summary:
-    """Return how large the differences are for each direction and matrix.
+    """Summarise the differences of each direction and matrix.
 
     Args:
-      found: what `covariance_preservation` returns.
-      level: the family-wise level of the bound on |z|, in (0, 1).
+      found: a result of `covariance_preservation`.
+      level: family-wise level of the bound on |z|, in (0, 1).
 
     Raises:
-      ValueError: for a level out of range.
+      ValueError: if `level` is out of range.
     """
     from scipy import stats
 
@@ -148,7 +160,7 @@ def summarize(found: CovariancePreservation, *, level: float = 1e-3) -> Summary:
         raise ValueError(f"Expected `level` to be between 0 and 1, got level={level!r}.")
     both = found.forward, found.backward
     names = "difference", "stderr", "predicted", "z"
-    difference, stderr, predicted, z = (np.stack([pairs(getattr(one, name)) for one in both]) for name in names)
+    difference, stderr, predicted, z = (np.stack([pairs(getattr(part, name)) for part in both]) for name in names)
     size = np.sum(predicted**2, -1)
     return Summary(
         np.sqrt(np.sum(difference**2, -1) / size),
@@ -161,8 +173,8 @@ def summarize(found: CovariancePreservation, *, level: float = 1e-3) -> Summary:
     )
 
 
-def pairs(array: Any) -> np.ndarray:
-    """Return every pair of (step, input) once, [L-1, K (K + 1)/2] of [S, S, L-1, G, G] with K = S G.
+def pairs(array: npt.ArrayLike) -> Float[np.ndarray, "M pairs"]:
+    """Return every pair of (step, input) once: [S, S, L-1, G, G] becomes [L-1, K (K + 1)/2] with K = S G.
 
     Example:
       >>> steps = np.array([[1.0, 2.0], [2.0, 3.0]])  # two steps, one matrix, one input
@@ -177,7 +189,7 @@ def pairs(array: Any) -> np.ndarray:
 
 
 def _over_runs(predicted: np.ndarray, empirical: np.ndarray) -> Preservation:
-    """Means over the runs axis of [R, S, S, L-1, G, G] and the error of their difference."""
+    """Return the means over runs of two arrays [R, S, S, L-1, G, G] and the error of their difference."""
     difference = empirical - predicted
     mean, stderr = difference.mean(0), difference.std(0, ddof=1) / len(difference) ** 0.5
     with np.errstate(divide="ignore", invalid="ignore"):

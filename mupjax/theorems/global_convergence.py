@@ -1,17 +1,16 @@
-r"""Theorem 4.5 and Corollary 4.6 of Chen et al. 2025 (arXiv:2503.09565) as verdicts on a run.
+r"""Verdicts on Theorem 4.5 and Corollary 4.6 of Chen et al. 2025 (arXiv:2503.09565) for a run.
 
-Theorem 4.5: under its assumptions (`Task.check_inputs`, `activations.check_good`) the infinitely wide muP network keeps
-the features of different inputs linearly independent, at every step of SGD and in every layer. Corollary 4.6: where its
-weights stop changing, every error signal :math:`\chi_i = \partial \mathrm{loss}_i / \partial f_i` is zero. The
-statements are of infinite width; of a finite network or another parametrization the verdicts say what was measured.
+Theorem 4.5: under its assumptions (`Task.check_inputs`, `activations.check_good`) the features of different inputs in
+an infinitely wide muP network are linearly independent, at every SGD step and in every layer. Corollary 4.6: if its
+weights stop changing, every error signal :math:`\chi_i = \partial \mathrm{loss}_i / \partial f_i` is zero. Both concern
+infinite width; for a finite network or another parametrization the verdicts report measurements.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import numpy as np
+import numpy.typing as npt
 
 from mupjax import metrics
 from mupjax.dynamics.feature_limit import FeatureInfo
@@ -20,43 +19,46 @@ from mupjax.statistics.verdict import NOT_SHOWN, REPRODUCED, Verdict, settle
 from mupjax.task import Task, loss_per_sample
 from mupjax.trajectory import Trajectory
 
-SIGMAS = 5.0  # standard errors that a smallest eigenvalue must exceed
-_ROUNDING = 16  # units in the last place by which a feature may be off: forward passes sum with a few
-CHANGE, ERROR = 1e-3, 0.05
+SIGMAS = 5.0  # a smallest eigenvalue must exceed this many standard errors
+_ROUNDING = 16  # assumed relative error of a feature, in units of eps
+CHANGE, ERROR = 1e-3, 0.05  # thresholds of `corollary_4_6`
 
 
-def feature_floor(gram: Any, dtype: Any = None) -> metrics.Values:
-    r"""Return below what a smallest eigenvalue cannot be told from zero, because the features were rounded.
+def feature_floor(gram: npt.ArrayLike, dtype: npt.DTypeLike | None = None) -> metrics.Values:
+    r"""Return the value below which a smallest eigenvalue cannot be distinguished from zero, given rounded features.
 
     A relative error r of every coordinate changes the features Z by E with :math:`\|E\|^2 \le r^2 \operatorname{tr} K`,
-    and dependent features then have :math:`\lambda_{\min} \le \|E\|^2`. With r = 16 eps of the program's precision;
-    `metrics.Eigenvalue.resolution` counts the contraction alone.
+    and linearly dependent features then have :math:`\lambda_{\min} \le \|E\|^2`. Here r = 16 eps of the features'
+    dtype. `metrics.Eigenvalue.resolution` covers the rounding of the contraction alone.
 
     Args:
       gram: [..., N, N].
-      dtype: of the features; by default that of this program.
+      dtype: dtype of the features; defaults to the default float dtype of JAX.
 
     Returns:
       [...].
+
+    Example:
+      >>> float(feature_floor(np.eye(4), np.float32)) == 4 * (16 * np.finfo(np.float32).eps) ** 2
+      True
     """
     eps = _ROUNDING * float(np.finfo(jax.dtypes.canonicalize_dtype(float) if dtype is None else dtype).eps)
     return eps**2 * np.trace(np.asarray(gram, np.float64), axis1=-2, axis2=-1)
 
 
 def theorem_4_5(run: Trajectory) -> list[Verdict]:
-    """Return a verdict for every layer and Gram step: are the features of the inputs linearly independent?
+    """Return a verdict for every layer and Gram step on the linear independence of the inputs' features.
 
-    'reproduced' where the smallest eigenvalue of the Gram matrix exceeds what rounding leaves of dependent features
-    (`feature_floor`) and, where there are several runs, 5 standard errors; else 'not shown': a number cannot show that
-    an eigenvalue is exactly zero. Preactivations of layer 1 are linear in the inputs at step 0, and independent only
-    where the inputs are.
+    A verdict is 'reproduced' if the smallest eigenvalue of the Gram matrix exceeds `feature_floor` and, with several
+    runs, 5 standard errors. Otherwise it is 'not shown', since no number proves an eigenvalue to be zero. At step 0 the
+    preactivations of layer 1 are linear in the inputs, and are independent only if the inputs are.
 
     Args:
-      run: any dynamics' Trajectory with Grams. With a runs axis, seeds of a finite network count one by one; runs of
+      run: a Trajectory with Gram matrices. Seeds of a finite network (a runs axis) are evaluated one by one; runs of
         `dynamics.feature_limit.sample` are averaged first, with the jackknife's standard error and correction.
 
     Raises:
-      ValueError: for a Trajectory without Grams.
+      ValueError: if `run` has no Gram matrices.
 
     Example:
       >>> import jax, numpy as np
@@ -90,25 +92,25 @@ def theorem_4_5(run: Trajectory) -> list[Verdict]:
 
 
 def corollary_4_6(task: Task, run: Trajectory, *, change: float = CHANGE, error: float = ERROR) -> list[Verdict]:
-    r"""Return two verdicts: have the weights stopped changing, and are the error signals zero where they have?
+    r"""Return two verdicts: the weights have stopped changing, and then the error signals are zero.
 
-    The rule: weights have stopped where the last recorded step would change the readout by at most `change` times
-    what the first one did. This change is :math:`\|\sum_i \chi_i x^L_i\|` over the training set, from Grams alone; the
-    corollary's proof uses the readout alone. The second verdict is 'not shown' where they have not stopped: the
-    corollary promises neither that they stop nor how fast. Where they have, it is 'reproduced' if the root mean square
-    of :math:`\chi` is at most `error` times its start, and else 'not shown': either the features x^L cannot be told
-    from dependent ones, which some errors hide behind, and the corollary does not apply; or what is left lies in
-    directions of small eigenvalues that go on changing.
+    The weights count as stopped if the last recorded step would change the readout by at most `change` times the change
+    of the first step. The change is :math:`\|\sum_i \chi_i x^L_i\|` over the training set, computed from Gram matrices;
+    the corollary's proof uses the readout alone. If the weights have not stopped, the second verdict is 'not shown':
+    the corollary promises neither that they stop nor how fast. If they have, it is 'reproduced' if the root mean square
+    of :math:`\chi` is at most `error` times its initial value. Otherwise it is 'not shown': either the features x^L are
+    indistinguishable from dependent ones and the corollary does not apply, or the remaining error lies in directions of
+    small eigenvalues that still change.
 
     Args:
-      task: what was trained on, by SGD without momentum, full batch or not.
-      run: any dynamics' Trajectory, with a runs axis or without, that has x_gram of all training inputs, and
-        predictions, at the first and the last step. Runs are judged one by one; the worst one counts and is shown.
-      change: how small the change of the weights must be.
-      error: how small the error signals must be.
+      task: the training task, trained by SGD without momentum, full batch or not.
+      run: a Trajectory with x_gram of all training inputs, and predictions, at the first and last step. Runs of a runs
+        axis are evaluated one by one; the worst one decides.
+      change: threshold for the relative change of the weights.
+      error: threshold for the relative size of the error signals.
 
     Raises:
-      ValueError: for a Trajectory without these Grams or predictions.
+      ValueError: if `run` lacks these Gram matrices or predictions.
 
     Example:
       >>> import jax, numpy as np
@@ -128,7 +130,7 @@ def corollary_4_6(task: Task, run: Trajectory, *, change: float = CHANGE, error:
     gram = np.asarray(run.x_gram, np.float64)[..., -1, :, :]  # of the last layer
     gram = gram.reshape(-1, *gram.shape[-3:])[:, [0, -1]]
     f = np.asarray(run.predictions)[..., [0, -1], :count, :]
-    chi = np.stack([_error_signals(task, one) for one in f.reshape(-1, *f.shape[-3:])])  # [runs, 2, N, C]
+    chi = np.stack([_error_signals(task, outputs) for outputs in f.reshape(-1, *f.shape[-3:])])  # [runs, 2, N, C]
     moved = np.sqrt(np.maximum(np.einsum("rtic,rtij,rtjc->rt", chi, gram, chi), 0))
     size = np.sqrt(np.mean(chi**2, axis=(-2, -1)))
     moving, left = moved[:, 1] / moved[:, 0], size[:, 1] / size[:, 0]
@@ -149,20 +151,20 @@ def corollary_4_6(task: Task, run: Trajectory, *, change: float = CHANGE, error:
 
 
 def _error_signals(task: Task, f: np.ndarray) -> np.ndarray:
-    """dloss_i/df_i of predictions [2, N, C]."""
-    of = jax.grad(lambda f: loss_per_sample(task.loss, f, task.y_train).sum())
-    return np.asarray(jax.vmap(of)(jax.numpy.asarray(f, task.x_train.dtype)), np.float64)
+    """Return dloss_i/df_i of predictions [2, N, C]."""
+    gradient = jax.grad(lambda f: loss_per_sample(task.loss, f, task.y_train).sum())
+    return np.asarray(jax.vmap(gradient)(jax.numpy.asarray(f, task.x_train.dtype)), np.float64)
 
 
 def _smallest(run: Trajectory, name: str) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, int]:
-    """Smallest eigenvalue, its standard error and its floor, each [S, L], and the number of runs."""
+    """Return the smallest eigenvalue, its standard error and its floor, [S, L] each, and the number of runs."""
     gram = np.asarray(getattr(run, f"{name}_gram"), np.float64)
     smallest = metrics.diversity(gram)
     floor = np.maximum(feature_floor(gram), smallest.resolution)
     if gram.ndim == 4:
         if run.stderr is None:
             return np.asarray(smallest.value), None, floor, 1
-        # A mean over runs that are gone: eigenvalues move by at most the norm of what is added (Weyl).
+        # Gram matrices are means over runs: by Weyl's inequality eigenvalues move by at most the norm of the error.
         error = np.linalg.norm(np.asarray(getattr(run.stderr, f"{name}_gram")), axis=(-2, -1))
         return np.asarray(smallest.value), error, floor, getattr(run.info, "num_runs", 1)
     count, floor = len(gram), floor.max(0)

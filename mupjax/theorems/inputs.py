@@ -1,11 +1,11 @@
 r"""Assumption 4.1 of Chen et al. 2025 (arXiv:2503.09565) on the training inputs :math:`\xi_1, \ldots, \xi_N` in R^d.
 
-No product :math:`\langle \xi_i, \xi_j \rangle` is zero, and in every row i the absolute values
-:math:`|\langle \xi_i, \xi_j \rangle|`, j = 1..N with j = i among them, are all different.
+The assumption: no product :math:`\langle \xi_i, \xi_j \rangle` is zero, and in every row i the absolute values
+:math:`|\langle \xi_i, \xi_j \rangle|` over j = 1..N, including j = i, are pairwise different.
 
-The numbers are taken as they are stored, for those are what the network sees, and about them the answer is exact:
-float64 products only find what is close, and what is close is decided in integer arithmetic. Whether the data were
-in general position before they were rounded to float32 is another question: see `InputCheck.input_rounding`.
+The check uses the numbers as stored, which are the ones the network sees, and is exact for them: float64 products
+select the close cases, integer arithmetic decides them. It does not tell whether the data were in general position
+before they were rounded to float32; see `InputCheck.input_rounding`.
 """
 
 from __future__ import annotations
@@ -21,22 +21,29 @@ import numpy as np
 
 Kind = Literal["orthogonal", "equal"]
 _Product = Callable[[int, int], Fraction]
-_BLOCK = 2**22  # products held at once: 32 MiB, and a few copies of it
-_LISTED = 100
+_BLOCK = 2**22  # products held at a time: 32 MiB, and a few copies
+_LISTED = 100  # violations listed of each kind
 
 
 class Violation(NamedTuple):
-    """Indices (i, j) of two inputs with product zero, or (i, j, k): j and k have the same |product| with i."""
+    """A violation of Assumption 4.1.
+
+    Attributes:
+      kind: 'orthogonal' or 'equal'.
+      inputs: indices (i, j) of two inputs with product zero, or (i, j, k) where j and k have the same |product| with i.
+    """
 
     kind: Kind
     inputs: tuple[int, ...]
 
 
 class NearMiss(NamedTuple):
-    r"""The closest that a pair or a triple comes to a violation, and how close.
+    r"""The pair or triple of inputs closest to a violation.
 
-    `gap` is :math:`|\langle\xi_i, \xi_j\rangle| / (|\xi_i| |\xi_j|)` for a pair; for a triple it is the difference of
-    the two absolute products divided by :math:`|\xi_i| \max_l |\xi_l|`, the largest that row i can hold.
+    Attributes:
+      inputs: indices as in `Violation`.
+      gap: for a pair :math:`|\langle\xi_i, \xi_j\rangle| / (|\xi_i| |\xi_j|)`; for a triple the difference of the two
+        absolute products divided by :math:`|\xi_i| \max_l |\xi_l|`, an upper bound of row i.
     """
 
     inputs: tuple[int, ...]
@@ -44,24 +51,25 @@ class NearMiss(NamedTuple):
 
 
 class InputCheck(NamedTuple):
-    r"""What `check_inputs` found.
+    r"""Result of `check_inputs`.
 
     Attributes:
-      holds: whether Assumption 4.1 holds of the inputs as they are stored. Exact.
+      holds: whether Assumption 4.1 holds for the inputs as stored. Exact.
       num_inputs: N.
-      num_orthogonal: pairs i <= j of product zero. Exact up to 100; beyond, those within `resolution` of zero.
-      num_equal: over all rows, the absolute products that repeat a smaller index's. Exact up to 100; beyond, in later
-        rows, those within `resolution` of another.
-      violations: the first ones, at most 100 of a kind.
-      nearest_orthogonal: the smallest product of two inputs that is not zero; None where there is none.
-      nearest_equal: the smallest difference in a row that is not zero; None where there is none. The gap is exact where
-        it is below `resolution`, else good to `resolution`.
-      resolution: (d + 4) eps64, what rounding can add to the difference of two products of float64, in the units of a
-        gap. What is closer was decided exactly.
-      input_rounding: 2 eps of the inputs' own type, what rounding the inputs can change of a gap: rounding moves each
-        input by eps/2 of its norm, each product by eps. An equality among data that were standardised and then rounded
-        to float32 may have been broken by that alone where a nearest gap is below this. With N inputs some gap is
-        about N^-3, so that for N > 100 one usually is: it says what cannot be known, not that something is wrong.
+      num_orthogonal: number of pairs i <= j with product zero. Exact up to 100; beyond, pairs within `resolution` of
+        zero count.
+      num_equal: number of absolute products, over all rows, that repeat one of a smaller index. Exact up to 100;
+        beyond, those within `resolution` of another count in later rows.
+      violations: the first violations, at most 100 of each kind.
+      nearest_orthogonal: the smallest non-zero product of two inputs, or None.
+      nearest_equal: the smallest non-zero difference in a row, or None. The gap is exact below `resolution`, otherwise
+        accurate to `resolution`.
+      resolution: (d + 4) eps64, the rounding error of a difference of two float64 products, in units of a gap. Closer
+        cases are decided exactly.
+      input_rounding: 2 eps of the inputs' dtype, the change of a gap by rounding the inputs: rounding moves each input
+        by eps/2 of its norm, each product by eps. If a nearest gap is smaller, rounding to float32 alone may have
+        broken an equality of the original data. The smallest gap of N inputs is about N^-3, so that this is common for
+        N > 100; it marks a limit of the check, not a fault of the data.
     """
 
     holds: bool
@@ -101,7 +109,7 @@ def _formula(inputs: tuple[int, ...], relation: str) -> str:
 
 
 class _Found:
-    """Violations, their number and the nearest miss of one kind, collected over blocks of rows."""
+    """Collects violations of one kind, their number and the nearest miss over blocks of rows."""
 
     def __init__(self, kind: Kind):
         self.kind: Kind = kind
@@ -124,10 +132,13 @@ class _Found:
 
 
 def check_inputs(inputs: np.ndarray) -> InputCheck:
-    """Check Assumption 4.1 in O(N^2 (d + log N)) time and memory for a block of rows of the N x N products.
+    """Check Assumption 4.1 in O(N^2 (d + log N)) time, holding a block of rows of the N x N products at a time.
 
     Args:
       inputs: [N, d] float, finite.
+
+    Returns:
+      An InputCheck; `print` shows a summary.
 
     Example:
       >>> import numpy as np
@@ -140,10 +151,10 @@ def check_inputs(inputs: np.ndarray) -> InputCheck:
     num, dim = inputs.shape
     x = inputs.astype(np.float64)
     largest = np.abs(x).max(initial=0.0)
-    x = np.ldexp(x, -int(np.frexp(largest)[1]))  # a power of two for all changes no answer, and nothing overflows
+    x = np.ldexp(x, -int(np.frexp(largest)[1]))  # scaling by a power of two changes no answer and avoids overflow
     norms = np.linalg.norm(x, axis=1)
     positive = np.where(norms > 0, norms, 1.0)
-    # Two products, each off by at most d eps/2 in any order of summing (Higham 2002, eq. 3.5); 4 for the divisions.
+    # Two products, each with an error of at most d eps/2 in any order (Higham 2002, eq. 3.5); 4 for division.
     resolution = (dim + 4) * float(np.finfo(np.float64).eps)
     product = _exact_products(x)
     orthogonal, equal = _Found("orthogonal"), _Found("equal")
@@ -170,7 +181,7 @@ def check_inputs(inputs: np.ndarray) -> InputCheck:
 def _pairs(
     block: np.ndarray, start: int, norms: np.ndarray, resolution: float, product: _Product, found: _Found
 ) -> None:
-    """Look for products of zero among rows start, ... of |X X^T| and the columns j >= i."""
+    """Search rows start, ... of |X X^T| and columns j >= i for zeros."""
     cosines = block[:, start:] / norms[start : start + len(block), None]
     cosines /= norms[start:]
     cosines[np.tril_indices(len(block), -1)] = np.inf
@@ -186,7 +197,7 @@ def _pairs(
         else:
             found.add(i, j)
     cosines[close] = np.inf
-    np.fill_diagonal(cosines, np.inf)  # an input that is not zero is no near miss with itself
+    np.fill_diagonal(cosines, np.inf)  # a non-zero input is not a near miss with itself
     i, j = np.unravel_index(np.argmin(cosines), cosines.shape)
     if np.isfinite(cosines[i, j]):
         found.miss(float(cosines[i, j]), int(i) + start, int(j) + start)
@@ -195,7 +206,7 @@ def _pairs(
 def _triples(
     block: np.ndarray, start: int, scales: np.ndarray, resolution: float, product: _Product, found: _Found
 ) -> None:
-    """Look for equal values within rows start, ... of |X X^T|: sorted, they are neighbours up to rounding."""
+    """Search rows start, ... of |X X^T| for equal values, which are neighbours up to rounding after sorting."""
     if block.shape[1] < 2:
         return
     block /= scales
@@ -217,7 +228,7 @@ def _triples(
 
 
 def _decide(i: int, run: list[int], scale: float, product: _Product, found: _Found) -> None:
-    """Compare exactly what float64 cannot tell apart: |<x_i, x_j>| for j in `run`."""
+    """Compare |<x_i, x_j>| for j in `run` exactly, where float64 cannot distinguish them."""
     equal: dict[Fraction, list[int]] = {}
     for j in run:
         equal.setdefault(abs(product(i, j)), []).append(j)
@@ -229,7 +240,7 @@ def _decide(i: int, run: list[int], scale: float, product: _Product, found: _Fou
 
 
 def _exact_products(x: np.ndarray) -> _Product:
-    """Return (i, j) -> <x_i, x_j> as a Fraction: every float is an integer times a power of two that all x share."""
+    """Return (i, j) -> <x_i, x_j> as a Fraction: every float is an integer times a power of two common to all x."""
     nonzero = np.abs(x[x != 0])
     unit = int(np.frexp(nonzero.min())[1]) - 53 if nonzero.size else 0
 

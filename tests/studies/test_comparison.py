@@ -1,5 +1,7 @@
 """The main job: rows are what the dynamics compute, and the published picture comes out on real images."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,8 @@ import pytest
 import mupjax
 from mupjax import datasets
 from mupjax.dynamics import dense, kernel_limit, matrix_free, runs
-from mupjax.studies.cells import MAX_RECORDED_STEPS, settings_of, unknown_limit
+from mupjax.studies import infinite
+from mupjax.studies.cells import MAX_RECORDED_STEPS, Settings, recorded
 from mupjax.task import Task
 
 TASK = Task(np.eye(4), np.array([[1.0], [-1.0], [1.0], [-1.0]]), np.eye(4)[:2], np.array([[1.0], [-1.0]]))
@@ -82,7 +85,7 @@ def test_missing_neural_tangents_leaves_a_word_and_no_hole(monkeypatch):
     def missing(*args, **kwargs):
         raise ImportError("install it so")
 
-    monkeypatch.setattr(kernel_limit, "train", missing)
+    monkeypatch.setattr(kernel_limit, "load", missing)
     data = mupjax.compare(TASK, parametrizations=("ntp",), widths=(8,), **SMALL)
     assert data.limit.item() == "kernel limit: not computed, install it so"
     assert np.isfinite(data.train_loss.sel(width=8.0)).all()
@@ -107,10 +110,22 @@ def test_a_limit_that_is_not_known_leaves_a_word_and_no_hole():
 )
 def test_unknown_limits_are_named_before_anything_runs(name, activation, momentum, why):
     preset, phi = mupjax.parametrization.get(name, depth=3), mupjax.activations.get(activation)
-    common = dict(batch_size=None, key=0, steps=2, depth=3, activation=phi, centred=True, memory_gb=1.0)
-    settings = settings_of(TASK, momentum=momentum, particles=8, limit_runs=1, **common)
-    found = unknown_limit(preset, mupjax.classify(preset, 3, phi), settings)
+    common = dict(batch_size=None, key=jax.random.key(0), steps=2, depth=3, activation=phi, centred=True, memory_gb=1.0)
+    settings = Settings(optimizer=partial(mupjax.sgd, momentum=momentum), spec=recorded(2, (0, -1)), **common)
+    found = infinite.why_none(preset, mupjax.classify(preset, 3, phi).kind, settings)
     assert found is None if why is None else why in found
+
+
+def test_networks_of_another_optimizer_stand_beside_a_limit_that_says_why_it_is_none():
+    """Theory has no limit of Adam here: the rows of finite width are `dense.train`'s."""
+    data = mupjax.compare(
+        TASK, parametrizations=("mup",), widths=(8,), learning_rate=0.01, optimizer=mupjax.adam, **SMALL
+    )
+    assert data.limit.item().startswith("not known here: Expected `optimizer` to be mupjax.sgd")
+    common = dict(width=8, depth=2, learning_rate=0.01, steps=3, centred=True, optimizer=mupjax.adam)
+    run = dense.train(TASK, mupjax.mup(), key=runs.run_key(jax.random.key(0), 1, 8), **common)
+    row = data.isel(parametrization=0, width=0, seed=1)
+    np.testing.assert_allclose(row.train_loss, run.train_loss, rtol=1e-5)  # two programs, float32 rounding
 
 
 def test_long_runs_record_few_steps_and_the_last():
@@ -140,7 +155,7 @@ def test_too_little_memory_is_refused_before_anything_runs(monkeypatch):
         ({"learning_rate": {"nup": 1.0}}, "`learning_rate` to name parametrizations"),
         ({"activation": "tan"}, "`activation` to be one of"),
         ({"batch_size": 5}, r"`batch_size` to be in 1\.\.4"),
-        ({"momentum": 1.0}, "`momentum`"),
+        ({"optimizer": partial(mupjax.sgd, momentum=1.0)}, "`momentum`"),
         ({"base_width": 0}, "`base_width` to be a positive int"),
         ({"memory_gb": 0.0}, "`memory_gb` to be positive"),
     ],

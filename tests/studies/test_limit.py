@@ -1,6 +1,8 @@
 """`mupjax limit`, `mupjax.infinite`, the comparison's muP row and the width study."""
 
 import json
+from functools import partial, wraps
+from inspect import signature
 
 import jax
 import numpy as np
@@ -123,6 +125,47 @@ def test_infinite_takes_every_option_of_the_limit_that_it_picks(key):
     assert np.max(np.abs(ours.predictions - without.predictions)) > 1e-3
 
 
+OPTIONS = {  # a value that is not the default, for every option of both limits
+    "batches": np.array([[0, 1], [2, 3]]),
+    "centred": True,
+    "error": 10.0,
+    "force": True,
+    "initial_rates": (1.0, 2.0),
+    "key": 3,
+    "learning_rate": 0.25,
+    "max_directions": 2,
+    "max_seconds": 60.0,
+    "memory_gb": 1.0,
+    "num_draws": 8,
+    "num_particles": 32,
+    "num_runs": 2,
+    "optimizer": partial(mupjax.sgd, momentum=0.5),
+    "spec": mupjax.TrajectorySpec(steps=(0, -1)),
+    "steps": 3,
+}
+
+
+@pytest.mark.parametrize(("preset", "picked"), [(mup(), feature_limit), (ntp(), kernel_limit)])
+def test_infinite_hands_over_every_option(monkeypatch, preset, picked):
+    """Each option by its name: a new one of a limit needs a value above, and is then taken by construction."""
+    taken = set(signature(picked.train).parameters) - {"task", "parametrization", "depth", "activation"}
+    assert taken <= set(OPTIONS)
+    seen = {}
+
+    @wraps(picked.train)
+    def recorded(task, parametrization, **options):
+        seen.update(options)
+        return Trajectory(step=None, train_loss=None, test_loss=None, predictions=None)
+
+    monkeypatch.setattr(picked, "train", recorded)
+    options = {name: OPTIONS[name] for name in taken}
+    mupjax.infinite(worked_example.task(), preset, depth=1, activation="erf", **options)
+    assert {name: seen[name] for name in taken} == options
+    for other in sorted(set(OPTIONS) - taken):
+        with pytest.raises(ValueError, match=f"got {other}"):
+            mupjax.infinite(worked_example.task(), preset, depth=1, **{other: OPTIONS[other]})
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -156,7 +199,7 @@ def test_command_line(tmp_path, monkeypatch):
     found = {path.name for path in tmp_path.iterdir()}
     assert found == {"results.zarr", "report.html", "loss.png", "grams.png", "width_study.png"}
     again = CliRunner().invoke(app, command, catch_exceptions=False)
-    assert "holds these results already" in again.output
+    assert "holds finished results" in again.output
     data = json.loads((tmp_path / "results.zarr" / "zarr.json").read_text())["attributes"]
     assert json.loads(data["arguments"])["particles"] == 64
     with pytest.raises(ValueError, match="steps=2, not 3"):

@@ -6,26 +6,27 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from importlib import import_module
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
+from mupjax import devices, results
 from mupjax.results import store
-from mupjax.sweeps import executors
-from mupjax.sweeps.plan import Cell
+from mupjax.sweeps import executors, runner
+from mupjax.sweeps.runner import Cell
 from mupjax.sweeps.sweep import sweep
 from tests.sweep_case import GRID, TASK
 
 pytestmark = pytest.mark.xdist_group("sweep")  # with test_sweep.py: their programs are the same
-SWEEP = import_module("mupjax.sweeps.sweep")
 SMALL = GRID | {"optimizers": ("sgd",), "learning_rates": (0.25, 0.5), "parametrizations": ("mup", "sp")}
 
 
 def jobs(folder, *names):
-    return [(Cell(name, 0, 0, 0, (0,), 0, 1), folder / name) for name in names]
+    return [(Cell(name, name, {}, dict, ()), folder / name) for name in names]
 
 
 def touch_or_die(path):
@@ -94,38 +95,43 @@ def test_a_dask_cluster_loses_a_worker_and_nothing_else(tmp_path, monkeypatch):
     assert {file: file.stat().st_mtime_ns for file in written} == times  # no finished cell was written again
 
 
-def test_a_finished_cell_is_not_computed_again_by_a_worker(tmp_path, monkeypatch):
+def numbers(start, *, fail=False):
+    """A cell's function that needs no network."""
+    if fail:
+        pytest.fail("it ran")
+    return {"value": np.full((1, 2), float(start))}
+
+
+def study_of(count, compute=numbers):
+    """A study of `count` cells along the dim `case`."""
+    import xarray as xr
+
+    attrs = {"kind": "sweep", "arguments": "{}", **results.versions()}
+    known = xr.Dataset(coords={"case": np.arange(count)}, attrs=attrs)
+    variables = {"value": results.Variable(("case", "seed"), "float64", {"units": "1"})}
+    layout = results.Layout(known, variables, {"case": count, "seed": 2}, ("case",))
+    cells = [Cell(f"cell{n}", f"cell {n}", {"case": (n,)}, compute, (n,)) for n in range(count)]
+    return runner.Study(layout, tuple(cells))
+
+
+def test_a_finished_cell_is_not_computed_again_by_a_worker(tmp_path):
     """A scheduler may ask twice for a cell whose worker died after writing it."""
-    sweep(TASK, out=tmp_path, **SMALL)
-    chosen = SWEEP.grid_of(TASK, **SWEEP_DEFAULTS)
-    planned = SWEEP.plan(TASK, chosen)
-    monkeypatch.setattr(SWEEP.training, "run_cell", lambda *arguments: pytest.fail("it ran"))
-    for cell in planned.cells:
-        assert SWEEP.work((tmp_path / store.STORE, TASK, chosen, planned.programs[cell.program], cell)) == cell.name
+    study = study_of(2)
+    runner.run(study, runner.Running(out=tmp_path))
+    here = devices.traits().inner, jax.__version__
+    for cell in study.cells:
+        again = cell._replace(compute=partial(numbers, fail=True))
+        assert runner.work((tmp_path / store.STORE, again, *here)) == cell.name
 
 
-def test_a_worker_of_another_kind_is_refused(tmp_path, monkeypatch):
-    def full(*arguments):
+def test_a_worker_of_another_kind_is_refused(tmp_path):
+    def full(start):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(store, "put", full)
     with pytest.raises(OSError, match="No space"):
-        sweep(TASK, out=tmp_path, **SMALL)
-    chosen = SWEEP.grid_of(TASK, **SWEEP_DEFAULTS)
-    planned = SWEEP.plan(TASK, chosen, platform="gpu")
+        runner.run(study_of(1, full), runner.Running(out=tmp_path))
     with pytest.raises(ValueError, match="Expected workers with devices and JAX as planned"):
-        SWEEP.work((tmp_path / store.STORE, TASK, chosen, planned.programs[0], planned.cells[0]))
-
-
-SWEEP_DEFAULTS = SMALL | {
-    "momentum": 0.0,
-    "activation": "tanh",
-    "base_width": 1,
-    "centred": False,
-    "spec": SWEEP.SPEC,
-    "key": 0,
-    "memory_gb": 8.0,
-}
+        runner.work((tmp_path / store.STORE, study_of(1).cells[0], "vmap", jax.__version__))
 
 
 def test_two_processes_of_jax_distributed_share_the_cells(tmp_path):
@@ -137,8 +143,8 @@ jax.distributed.initialize(address, num_processes=2, process_id=number)
 from tests.sweeps import test_executors as t
 assert jax.process_count() == 2
 mine = []
-work = t.SWEEP.work
-t.SWEEP.work = lambda job: mine.append(work(job))
+work = t.runner.work
+t.runner.work = lambda job: mine.append(work(job))
 data = t.sweep(t.TASK, out=out, **t.SMALL)
 assert data.attrs["complete"] == 1
 print(len(mine))

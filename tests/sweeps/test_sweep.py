@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from pathlib import Path
 
 import chex
@@ -21,6 +20,7 @@ from mupjax import optim
 from mupjax.dynamics import dense, padded, runs
 from mupjax.results import store
 from mupjax.sweeps import cell as training
+from mupjax.sweeps import plan as planning
 from mupjax.sweeps.plan import describe, plan
 from mupjax.sweeps.sweep import sweep
 from mupjax.task import batch_order
@@ -29,7 +29,7 @@ from tests import sweep_case
 from tests.sweep_case import GRID, RATES, TASK
 
 pytestmark = pytest.mark.xdist_group("sweep")  # one process: its programs are shared by the tests
-SWEEP = import_module("mupjax.sweeps.sweep")  # mupjax.sweep is the function
+
 CASE = Path(sweep_case.__file__)
 
 
@@ -99,7 +99,7 @@ def test_one_trace_a_program_whatever_the_calls(whole, monkeypatch):
         planned = plan(task, chosen)
         return planned._replace(programs=tuple(program._replace(chunk=4) for program in planned.programs))
 
-    monkeypatch.setattr(SWEEP, "plan", in_calls_of_four)
+    monkeypatch.setattr(planning, "plan", in_calls_of_four)
     assert same_bits(sweep(TASK, **GRID), whole)
 
 
@@ -189,8 +189,8 @@ def test_an_unfinished_sweep_reads_as_nan_and_goes_on_without_touching_what_is_d
     harmed.write_bytes(b"torn")
     assert store.read(path).train_loss.sel(optimizer="adam").isnull().all()
     with monkeypatch.context() as patch:
-        patch.setattr(SWEEP, "describe", lambda planned: describe(planned) | {"programs": []})
-        with pytest.raises(ValueError, match="unfinished sweep of the same plan"):
+        patch.setattr(planning, "describe", lambda planned: describe(planned) | {"programs": []})
+        with pytest.raises(ValueError, match="unfinished study of the same plan"):
             sweep(TASK, out=tmp_path, **GRID)
     again = sweep(TASK, out=tmp_path, **GRID)
     assert same_bits(again, whole)

@@ -40,7 +40,7 @@ class Side(NamedTuple):
     directions: jax.Array
     answers: jax.Array
     along: jax.Array
-    count: jax.Array
+    count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
     left_out: jax.Array
 
 
@@ -64,7 +64,7 @@ class Question(NamedTuple):
     new: jax.Array
     answers: jax.Array
     along: jax.Array
-    count: jax.Array
+    count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
     left_out: jax.Array
 
 

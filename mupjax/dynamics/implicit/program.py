@@ -96,7 +96,7 @@ def _run(task: Task, key: jax.Array, rate: Any, batches: Any, factors: Any, desi
         f = passes.outputs(net, every) - f_0
         train_loss = jnp.mean(loss_per_sample(task.loss, f[:num_train], task.y_train))
         test_loss = None
-        if task.x_test is not None:
+        if task.y_test is not None:
             test_loss = jnp.mean(loss_per_sample(task.loss, f[num_train:], task.y_test))
         eval_inputs = spec.resolve_eval_inputs(task)
         return train_loss, test_loss, f if eval_inputs is None else f[np.array(eval_inputs, int)]

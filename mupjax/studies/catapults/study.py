@@ -134,7 +134,7 @@ def catapult_study(
                         seeds,
                         jax.random.key(running.key),
                     ),
-                    bytes=at_once * (PRODUCTS / 4 + 2) * need,
+                    need=runner.Need(at_once * (PRODUCTS / 4 + 2) * need, f"{at_once} networks"),
                 )
             )
     attrs = results.attributes("catapults", given | {"key": running.key}, running.about, task)

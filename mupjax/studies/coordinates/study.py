@@ -163,7 +163,7 @@ def coord_check(
         models[CONTROL] = _Model(make, vectors, [measured.look(make(width), vectors) for width in widths])
     how = _How(optimizer, learning_rate, loss_of, seeds, steps, own["centred"], jax.random.key(running.key))
     layers = list(dict.fromkeys(layer for model in models.values() for layer in model.looks[0].layers))
-    todo = []
+    todo, at_once = [], devices.at_once(seeds)
     for row, (name, model) in enumerate(models.items()):
         _check_model(name, model, widths)
         mine = tuple(layers.index(layer) for layer in model.looks[0].layers)
@@ -176,7 +176,7 @@ def coord_check(
                     compute=networks,
                     args=(model.make, width, model.inputs, targets, how),
                     work=_numbers(at),
-                    bytes=4 * _numbers(at) * devices.at_once(seeds),
+                    need=runner.Need(4 * _numbers(at) * at_once, f"the widest model, {at_once} at once"),
                 )
             )
     data = results.digest_of((inputs, targets))

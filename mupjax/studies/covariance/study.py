@@ -113,7 +113,7 @@ def covariance_study(
             where={"width": (place,)},
             compute=networks,
             args=(task, preset, width, learning_rate, runs, settings, sigma, max(runs, limit_runs)),
-            bytes=cells.seeds_at_once(task, MATRIX_FREE, width, runs, settings)[1],
+            need=cells.need(task, MATRIX_FREE, width, runs, settings),
         )
         for place, width in enumerate(widths)
     ]
@@ -125,7 +125,7 @@ def covariance_study(
             where={"width": (len(widths),)},
             compute=limit,
             args=(task, preset, learning_rate, settings, sampling, sigma, max(runs, limit_runs)),
-            bytes=infinite.bytes_of(task, kind, settings, sampling),
+            need=infinite.need(task, kind, settings, sampling),
         )
     )
     attrs = results.attributes("covariance", given | {"key": running.key}, running.about, task)

@@ -116,7 +116,7 @@ def limit(
             where={"parametrization": (0,), "width": (0,)},
             compute=infinite.compute,
             args=(task, preset, kind, rate, settings, sampling, 1),
-            bytes=infinite.bytes_of(task, kind, settings, sampling),
+            need=infinite.need(task, kind, settings, sampling),
         )
     ]
     for place, point in enumerate(points):
@@ -128,7 +128,7 @@ def limit(
                 where={"point": (place,)},
                 compute=width_study.compute,
                 args=(task, preset, point, rate, settings),
-                bytes=cells.seeds_at_once(task, dynamics, width, count, width_study.of_outputs(settings))[1],
+                need=cells.need(task, dynamics, width, count, width_study.of_outputs(settings)),
                 reads=True,
             )
         )

@@ -143,7 +143,7 @@ def training_study(
                     compute=networks,
                     args=(task, MLP(width, depth, task.out_dim, preset, phi), preset.name in calibrated, settings),
                     work=step_flops(task, hidden_widths(width, depth, widest), batch_size),
-                    bytes=_bytes(task, hidden_widths(width, depth, widest), settings),
+                    need=_need(task, hidden_widths(width, depth, widest), settings),
                 )
             )
     attrs = results.attributes("training", given | {"key": running.key}, running.about, task)
@@ -170,7 +170,7 @@ def networks(task: Task, model: MLP, is_calibrated: bool, settings: _Settings) -
     return {name: np.asarray(array)[None] for name, array in found.items()}
 
 
-def _bytes(task: Task, layers: tuple[int, ...], settings: _Settings) -> float:
+def _need(task: Task, layers: tuple[int, ...], settings: _Settings) -> runner.Need:
     """What networks of a width take at once."""
     steps, batch_size, spec = settings.steps, settings.batch_size, settings.spec
     one = dense.estimate_bytes(task, width=layers, depth=len(layers), steps=steps, batch_size=batch_size, spec=spec)
@@ -179,7 +179,7 @@ def _bytes(task: Task, layers: tuple[int, ...], settings: _Settings) -> float:
     if "ntk" in settings.observe:  # four matrices of every pair of outputs
         side = len(settings.observed_inputs) * task.out_dim
         need += 4 * side**2 * task.x_train.dtype.itemsize * at_once
-    return need
+    return runner.Need(need, f"{at_once} networks of width {max(layers)}")
 
 
 def _train(
