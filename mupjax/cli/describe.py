@@ -58,7 +58,7 @@ def describe(given: Describe) -> None:
     running.print_table(*_table(described, given.learning_rate))
     if any(row["normalized"] for row in described):
         print("Updates are divided by their Frobenius norms.")
-    if chosen.name == "nup":
+    if preset.name == "nup":
         print("nup is a reconstruction of the paper's parametrization.")
     tp4 = "not defined for this initialisation" if kind.r is None else f"{kind.r:g}"
     where = f"Infinite width, SGD, {given.activation}, {given.depth} hidden layers"
