@@ -57,7 +57,9 @@ def describe(given: Describe) -> None:
     described = network.describe(network.scaling_tree(boxed))
     running.print_table(*_table(described, given.learning_rate))
     if any(row["normalized"] for row in described):
-        print("Updates are divided by their Frobenius norms; nup is a reconstruction of the paper's.")
+        print("Updates are divided by their Frobenius norms.")
+    if preset.name == "nup":
+        print("nup is a reconstruction of the paper's parametrization.")
     tp4 = "not defined for this initialisation" if kind.r is None else f"{kind.r:g}"
     where = f"Infinite width, SGD, {given.activation}, {given.depth} hidden layers"
     print(f"{where}: {kind.kind} (Tensor Programs IV's r: {tp4}).")

@@ -320,7 +320,7 @@ def loop(
     inputs = task.inputs
     f_0 = features(params_0, inputs).f if centred else jnp.zeros((task.num_inputs, task.out_dim), inputs.dtype)
 
-    def batch_at(step: jax.Array) -> Batch:
+    def batch_at(step: ArrayLike) -> Batch:
         if batches is None:
             return Batch(task.x_train, task.y_train, jnp.arange(task.num_train))
         index = batches[jnp.minimum(step, steps - 1)]
@@ -330,7 +330,7 @@ def loop(
         f = features(params, batch.x).f - f_0[: task.num_train][batch.index] if centred else features(params, batch.x).f
         return jnp.mean(loss_per_sample(task.loss, f, batch.y))
 
-    def update(step: jax.Array, carry: _Training) -> _Training:
+    def update(step: ArrayLike, carry: _Training) -> _Training:
         params, opt_state, seen = carry
         value_fn = partial(batch_loss, batch=batch_at(step))
         updates, opt_state = transform.update(jax.grad(value_fn)(params), opt_state, params, value_fn=value_fn)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from mupjax import optim, parametrization
 from mupjax.dynamics import dense
-from mupjax.parametrization import PRESETS, Parametrization, PerRole, get, ip, mup, ntp, sp
+from mupjax.parametrization import PRESETS, Parametrization, PerRole, Traits, get, ip, mup, ntp, sp, traits_of
 from mupjax.task import Task
 from mupjax.trajectory import TrajectorySpec
 
@@ -409,6 +409,63 @@ def test_it_is_frozen_and_hashable():
         p.scales("input", 2, 3).init_std = 2.0
     assert len({mup(), mup(), mup(base_width=2), ip(), mup().shift(0.5)}) == 4
     assert jax.jit(lambda form, x: x * form.base_width, static_argnums=0)(mup(base_width=3), 2) == 6
+
+
+# Traits and text
+
+
+@pytest.mark.parametrize(
+    ("changes", "trait"),
+    [
+        ({"a": PerRole(0.0, 0.5, 0.0)}, "multipliers"),
+        ({"c_first": PerRole(0.0, 0.0, 0.0)}, "first_step"),
+        ({"b_later": PerRole(0.0, 0.0, 0.0)}, "first_step"),
+        ({"biases": "first"}, "biases"),
+        ({"update": "normalized"}, "normalized"),
+        ({"residual": 0.0}, "residual"),
+    ],
+)
+def test_a_field_gives_its_trait_and_no_other(changes, trait):
+    plain, one = mup(), dataclasses.replace(mup(), **changes)
+    assert plain.traits == Traits()
+    assert one.traits == Traits(**{trait: True})
+    assert traits_of([plain, one, plain]) == one.traits
+
+
+@presets
+def test_text_has_a_row_a_role_with_the_exponents(name):
+    heading, columns, *rows = repr(get(name)).splitlines()
+    assert heading.split(":")[0] == name
+    assert [row.split()[0] for row in rows] == list(PerRole._fields)
+    assert columns.split()[:3] == ["a", "b", "c"]
+    assert [float(row.split()[3]) for row in rows] == list(get(name).c)
+    assert len({len(row) for row in [columns, *rows]}) == 1  # aligned
+
+
+def test_text_tells_parametrizations_apart():
+    """Results are stored under texts of their arguments: whatever field differs is seen, to the last bit."""
+    numbers = PerRole(0.0, 1 / 3, 0.0)
+    fields = ("a", "b", "b_later", "c", "c_first", "adam_c", "sigma", "mean", "rates")
+    forms = [mup(), *(dataclasses.replace(mup(), **{field: numbers}) for field in fields)]
+    forms += [dataclasses.replace(mup(), sigma=PerRole(0.0, float(np.nextafter(1 / 3, 1)), 0.0))]
+    forms += [dataclasses.replace(mup(), c_first=PerRole(0.0, (1 / 3,), 0.0))]
+    others = {"name": "mine", "base_width": 2, "spectral": False, "biases": "all", "depth": 2, "update": "normalized"}
+    others |= {"width_profile": 0.1, "residual": 0.5}
+    forms += [dataclasses.replace(mup(), **{field: value}) for field, value in others.items()]
+    assert {*fields, *others} == {field.name for field in dataclasses.fields(Parametrization)}
+    assert len({repr(form) for form in forms}) == len(set(forms)) == len(forms)
+
+
+def test_a_preset_says_by_its_signature_what_it_takes(monkeypatch):
+    def of_depth(depth, degree=1.0, **common):
+        return dataclasses.replace(mup(**common), name=f"{depth} {degree:g}")
+
+    monkeypatch.setitem(PRESETS, "of_depth", of_depth)
+    assert get("of_depth", depth=3, degree=2.0, base_width=4).name == "3 2"
+    assert get("of_depth", depth=3).name == "3 1"
+    with pytest.raises(ValueError, match="Expected one `depth` with of_depth"):
+        get("of_depth")
+    assert get("mup", depth=3, degree=2.0) == mup()
 
 
 def test_a_scaling_is_one_leaf_of_a_tree():
