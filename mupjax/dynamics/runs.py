@@ -106,5 +106,5 @@ def _sharded(
     )
 
 
-def _pad(leaf: jax.Array, extra: int) -> jax.Array:
+def _pad(leaf: jax.Array | np.ndarray, extra: int) -> jax.Array | np.ndarray:
     return jnp.concatenate([leaf, *([leaf[-1:]] * extra)]) if extra else leaf
