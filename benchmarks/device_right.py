@@ -70,7 +70,7 @@ def padded_numbers(width: int) -> Any:
     """Losses of a network that is a corner of one twice as wide."""
     task, wide = limit_example.task(), (2 * width,) * DEPTH
     family = padded.Family(
-        wide, activations.get("tanh"), optim.sgd, STEPS, False, TrajectorySpec(grams=()), padded=True, multiplied=False
+        wide, activations.get("tanh"), optim.sgd, STEPS, False, TrajectorySpec(grams=()), padded=True
     )
     member = padded.member(mup(), task, (width,) * DEPTH)
     return jax.jit(lambda key: padded.train(task, member, key, 1.0, None, family).train_loss)(jax.random.key(0))

@@ -5,23 +5,29 @@ r"""A Flax multilayer perceptron whose parameters carry their scaling.
 
 A kernel is [fan_in, fan_out]. Every parameter lives in a `ScaledParam` box with its ParamScaling; `flax.linen.unbox`
 takes the boxes off, `scaling_tree` takes the scalings out.
+
+A network may be padded: only the first units of each layer are present, how many is a number that JAX may trace, and so
+are the numbers of its scalings. The weights of absent units start at zero and their activations are held there, so that
+nothing flows through them, forward or backward, and their weights stay zero. The corner of present units holds the very
+weights of a network of that width with the same key (`rowwise_normal`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
 from mupjax import activations, devices
 from mupjax.activations import Activation
-from mupjax.parametrization import Parametrization, ParamScaling, Role
+from mupjax.parametrization import ParamScaling, Role
 
 
 class ScaledParam(struct.PyTreeNode, nn.meta.AxisMetadata):
@@ -65,6 +71,24 @@ def rowwise_normal(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> Float[
     return jax.vmap(row)(jnp.arange(fan_in))
 
 
+@runtime_checkable
+class Scales(Protocol):
+    """The parts of a Parametrization that a network reads; numbers may be traced."""
+
+    @property
+    def name(self) -> str: ...
+
+    def scales(self, role: Role, fan_in: Any, fan_out: Any, layer: int | None = None) -> ParamScaling: ...
+
+    def has_bias(self, layer: int) -> bool: ...
+
+    def residual_factors(self, depth: int) -> tuple[Any, Any] | None: ...
+
+    def layer_widths(self, width: int, depth: int) -> tuple[int, ...]: ...
+
+    def check_widths(self, widths: tuple[int, ...]) -> None: ...
+
+
 class Dense(nn.Module):
     """A linear map `multiplier * x @ w` with the init and the scaling of its role.
 
@@ -76,6 +100,8 @@ class Dense(nn.Module):
       layer: its number, 1 for the first; asked for where layers have exponents of their own.
       precision: of the matrix product; by default that of `devices.matmul_precision`, so that no device silently uses
         TF32 or bfloat16.
+      present: how many inputs and how many outputs are present, None for all; may be traced. The weights of others are
+        initialised to zero.
 
     Raises:
       ValueError: where a boxed parameter carries another scaling than this layer's, as one made under another
@@ -84,10 +110,11 @@ class Dense(nn.Module):
 
     features: int
     role: Role
-    parametrization: Parametrization
+    parametrization: Scales
     use_bias: bool = False
     layer: int | None = None
     precision: Any = None
+    present: tuple[Any, Any] = (None, None)
 
     @nn.compact
     def __call__(self, x: Float[ArrayLike, "*batch fan_in"]) -> Float[Array, "*batch fan_out"]:
@@ -95,7 +122,7 @@ class Dense(nn.Module):
         fan_in = x.shape[-1]
         kernel, scaling = self._scaled_param("kernel", self.role, fan_in, (fan_in, self.features), x.dtype)
         y = jnp.matmul(x, kernel, precision=self.precision or devices.matmul_precision())
-        y = y if scaling.multiplier == 1 else scaling.multiplier * y
+        y = y if _is(scaling.multiplier, 1) else scaling.multiplier * y
         if self.use_bias:
             role: Role = "output_bias" if self.role == "output" else "bias"
             bias, scaling = self._scaled_param("bias", role, fan_in, (self.features,), x.dtype)
@@ -110,19 +137,43 @@ class Dense(nn.Module):
         def init(key: jax.Array) -> ScaledParam:
             gaussians = rowwise_normal(key, shape if len(shape) == 2 else (1, *shape), dtype)
             values = scaling.init_std * gaussians.reshape(shape)
-            return ScaledParam(values if scaling.init_mean == 0 else values + scaling.init_mean, scaling)
+            values = values if _is(scaling.init_mean, 0) else values + scaling.init_mean
+            return ScaledParam(_without_absent(values, *self.present[-len(shape) :]), scaling)
 
-        param = self.param(name, init, unbox=False)
-        if is_boxed(param) and param.scaling != scaling:
+        def of_shape(key: jax.Array) -> jax.Array:
+            return jnp.zeros(shape, dtype)
+
+        # Of a parameter that is there Flax compares the shape with the init's: Gaussians would be traced for that.
+        param: Any = self.param(name, of_shape if self.has_variable("params", name) else init, unbox=False)
+        if is_boxed(param) and param.scaling is not scaling and param.scaling != scaling:
             raise ValueError(
                 f"Expected parameter '{'/'.join((*self.path, name))}' to carry the scaling of "
-                f"{self.parametrization.name} with base_width={self.parametrization.base_width}, got {param.scaling}."
+                f"{self.parametrization.name}, {scaling}, got {param.scaling}."
             )
         return jnp.asarray(nn.meta.unbox(param)), scaling  # restored parameters may be NumPy's
 
 
+def _is(number: Any, constant: float) -> bool:
+    """Whether a number is this constant; a traced one never is."""
+    return isinstance(number, int | float) and number == constant
+
+
+def _without_absent(values: jax.Array, *present: Any) -> jax.Array:
+    """Return `values` with zeros beyond the first present[k] entries of its last axes; None keeps an axis whole."""
+    for axis, number in enumerate(present, start=values.ndim - len(present)):
+        if number is not None:
+            values = jnp.where(lax.broadcasted_iota(jnp.int32, values.shape, axis) < number, values, 0)
+    return values
+
+
 class Features(NamedTuple):
-    """h: L arrays [..., n_l] of preactivations. x: L arrays [..., n_l] of activations. f: [..., C] outputs."""
+    """The features of inputs [..., d].
+
+    Attributes:
+      h: L arrays [..., n_l] of preactivations.
+      x: L arrays [..., n_l] of activations.
+      f: [..., C] outputs.
+    """
 
     h: tuple[jax.Array, ...]
     x: tuple[jax.Array, ...]
@@ -140,10 +191,12 @@ class MLP(nn.Module):
       activation: a name, an Activation or an elementwise function.
       use_bias: whether all layers have biases, or none; by default those that the parametrization gives one.
       precision: of the matrix products, as in `Dense`.
+      present: [L] how many units of every hidden layer are present, None for all; may be traced. The features of others
+        are zero.
 
     Raises:
       ValueError: for widths, depths or numbers of outputs that are not positive ints, a tuple of another length than
-        `depth`, a parametrization made for another depth.
+        `depth`, a parametrization made for another depth or for other widths.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -152,26 +205,31 @@ class MLP(nn.Module):
       >>> variables = model.init(jax.random.key(0), jnp.ones((3, 4)))
       >>> model.apply(variables, jnp.ones((3, 4))).shape
       (3, 1)
+      >>> padded = model.clone(present=jnp.array([3, 5]))
+      >>> features = padded.apply(padded.init(jax.random.key(0), jnp.ones((3, 4))), jnp.ones((3, 4)), method="features")
+      >>> [int((x != 0).any(0).sum()) for x in features.x]
+      [3, 5]
     """
 
     width: int | tuple[int, ...]
     depth: int
     out_dim: int
-    parametrization: Parametrization
+    parametrization: Scales
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh"
     use_bias: bool | None = None
     precision: Any = None
+    present: Any = None
 
     def setup(self) -> None:
         widths = hidden_widths(self.width, self.depth, self.parametrization)
-        if self.parametrization.residual is not None and len(set(widths)) > 1:
-            raise ValueError(f"Expected layers of one width where there are residual branches, got width={widths}.")
         _check_positive("out_dim", self.out_dim)
-        self.parametrization.check_depth(self.depth)
+        self.counts = [None] * self.depth if self.present is None else list(self.present)
+        ends = [None, *self.counts, None]
 
         def dense(features: int, role: Role, layer: int, name: str | None) -> Dense:
             has = self.parametrization.has_bias(layer) if self.use_bias is None else self.use_bias
-            return Dense(features, role, self.parametrization, has, layer, self.precision, name=name)
+            present = (ends[layer - 1], ends[layer])
+            return Dense(features, role, self.parametrization, has, layer, self.precision, present, name=name)
 
         roles: tuple[Role, ...] = ("input", *("hidden" for _ in range(self.depth - 1)))
         self.layers = [
@@ -186,10 +244,11 @@ class MLP(nn.Module):
         hs, xs = [], []
         x = jnp.asarray(inputs)
         x = x / x.shape[-1] ** 0.5
-        for layer in self.layers:
-            h, r = layer(x), self.parametrization.residual
-            hs.append(h if r is None or not hs else hs[-1] + self.depth**-r * h)
-            x = self.phi(hs[-1])
+        factors = self.parametrization.residual_factors(self.depth)
+        for layer, present in zip(self.layers, self.counts, strict=True):
+            h = layer(x)
+            hs.append(h if factors is None or not hs else factors[0] * hs[-1] + factors[1] * h)
+            x = _without_absent(self.phi(hs[-1]), present)
             xs.append(x)
         return Features(tuple(hs), tuple(xs), self.readout(x))
 
@@ -197,29 +256,45 @@ class MLP(nn.Module):
         return self.features(inputs).f
 
 
-def hidden_widths(width: Any, depth: int, parametrization: Parametrization | None = None) -> tuple[int, ...]:
+def features_of(model: MLP, params: Any, inputs: Float[ArrayLike, "*batch d"]) -> Features:
+    """Return `model.features` of unboxed parameters.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from mupjax.parametrization import mup
+      >>> model = MLP(width=8, depth=2, out_dim=1, parametrization=mup())
+      >>> params = nn.unbox(model.init(jax.random.key(0), jnp.ones((3, 4))))["params"]
+      >>> [h.shape for h in features_of(model, params, jnp.ones((3, 4))).h]
+      [(3, 8), (3, 8)]
+    """
+    found: Any = model.apply({"params": params}, inputs, method="features")
+    return found
+
+
+def hidden_widths(width: Any, depth: int, parametrization: Scales | None = None) -> tuple[int, ...]:
     """Return one width a hidden layer; a number means the profile of the parametrization, where that has one.
 
     Raises:
-      ValueError: for widths or depths that are not positive ints, a tuple of another length than `depth`, or one that
-        does not grow as the parametrization has it.
+      ValueError: for widths or depths that are not positive ints, a tuple of another length than `depth`, widths or a
+        depth that the parametrization is not made for.
+
+    Example:
+      >>> from mupjax.parametrization import mup, nup
+      >>> hidden_widths(16, 3), hidden_widths(16, 3, nup()), hidden_widths((4, 8), 2, mup())
+      ((16, 16, 16), (16, 64, 144), (4, 8))
     """
     _check_positive("depth", depth)
-    if parametrization is not None and parametrization.width_profile and not isinstance(width, tuple | list):
-        _check_positive("width", width)
-        width = parametrization.layer_widths(width, depth)
     widths = tuple(width) if isinstance(width, tuple | list) else (width,) * depth
     if len(widths) != depth:
         raise ValueError(f"Expected `width` to name one width for each of {depth} layers, got width={width!r}.")
     widths = tuple(int(one) if isinstance(one, np.integer) else one for one in widths)
     for one in widths:
         _check_positive("width", one)
-    if parametrization is not None and parametrization.width_profile:
-        grown = parametrization.layer_widths(widths[0], depth)
-        if widths != grown:
-            raise ValueError(
-                f"Expected `width` to grow as the rates of {parametrization.name} have it, {grown}, got {widths}."
-            )
+    if parametrization is None:
+        return widths
+    if not isinstance(width, tuple | list):
+        widths = parametrization.layer_widths(widths[0], depth)
+    parametrization.check_widths(widths)
     return widths
 
 

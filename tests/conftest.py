@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -21,6 +22,8 @@ os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost,::1"
 import jax
 import pytest
 
+# Tracing leaves many objects that live on; by default a tenth of the tests' time goes into looking for cycles there.
+gc.set_threshold(100_000, 20, 100)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")

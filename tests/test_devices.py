@@ -74,7 +74,7 @@ def train_own_optimizer(key):
 
 def train_padded(key):
     spec = TrajectorySpec(grams=())
-    family = padded.Family((16, 16), activations.get("tanh"), optim.sgd, 3, False, spec, padded=True, multiplied=False)
+    family = padded.Family((16, 16), activations.get("tanh"), optim.sgd, 3, False, spec, padded=True)
     return padded.train(TASK, padded.member(mup(), TASK, (8, 8)), key, 0.5, None, family)
 
 

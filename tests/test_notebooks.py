@@ -15,11 +15,6 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 SECONDS = 120  # of one cell: a notebook's goal is 30 for all of them
 
 
-def run(notebook, folder):
-    """Run a notebook in a folder, by the kernel that `own_kernel` made, and return it with its outputs."""
-    return NotebookClient(notebook, kernel_name="here", timeout=SECONDS).execute(cwd=str(folder))
-
-
 def outputs(notebook):
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
@@ -34,21 +29,37 @@ def warnings(notebook):
     return [line for line in lines if re.search("warning", line, re.IGNORECASE)]
 
 
-@pytest.fixture(autouse=True)
-def own_kernel(tmp_path, monkeypatch):
-    """Small settings, this interpreter wherever others have kernels, and no configuration or history of the user's."""
-    monkeypatch.setenv("MUPJAX_SMOKE", "1")
-    for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
-        monkeypatch.setenv(name, str(tmp_path / name))
-    spec = tmp_path / "JUPYTER_DATA_DIR" / "kernels" / "here"
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A function that runs a notebook in a folder and returns it with its outputs, as a fresh kernel would.
+
+    One kernel serves all notebooks, since JAX takes seconds to start; each finds no names of the one before. It has
+    small settings, this interpreter wherever others have kernels, and no configuration or history of the user's.
+    """
+    own = tmp_path_factory.mktemp("jupyter")
+    spec = own / "JUPYTER_DATA_DIR" / "kernels" / "here"
     spec.mkdir(parents=True)
     # Frozen modules make the kernel's debugger warn.
     argv = [sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "here", "language": "python"}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MUPJAX_SMOKE", "1")
+        for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
+            patch.setenv(name, str(own / name))
+        client = NotebookClient(v4.new_notebook(), kernel_name="here", timeout=SECONDS)
+
+        def run_in(notebook, folder):
+            for cells in ([v4.new_code_cell(f"%reset -f\n%cd -q {folder}")], notebook.cells):
+                client.nb = v4.new_notebook(cells=cells)
+                client.execute(cleanup_kc=False)
+            return client.nb
+
+        yield run_in
+        client.execute(cleanup_kc=True)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs_and_shows_pictures(path, tmp_path):
+def test_notebook_runs_and_shows_pictures(run, path, tmp_path):
     notebook = run(nbformat.read(path, 4), tmp_path)
     assert len(pictures(notebook)) >= 2
     assert warnings(notebook) == []
@@ -67,17 +78,23 @@ def test_notebook_is_stripped_small_for_tests_and_linked(path):
     assert re.search(r"\]\(https://arxiv\.org/abs/\d{4}\.\d{5}\)", text)
 
 
+def test_a_notebook_finds_no_names_of_another(run, tmp_path):
+    run(v4.new_notebook(cells=[v4.new_code_cell("left = 1")]), tmp_path)
+    with pytest.raises(CellExecutionError, match="NameError: name 'left'"):
+        run(v4.new_notebook(cells=[v4.new_code_cell("left")]), tmp_path)
+
+
 def test_there_are_notebooks():
     assert NOTEBOOKS
 
 
-def test_a_failing_cell_fails(tmp_path):
+def test_a_failing_cell_fails(run, tmp_path):
     notebook = v4.new_notebook(cells=[v4.new_code_cell("1 / 0")])
     with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
         run(notebook, tmp_path)
 
 
-def test_what_a_run_shows_is_seen(tmp_path):
+def test_what_a_run_shows_is_seen(run, tmp_path):
     plot = "%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([1, 2]);"
     about = "import os, pathlib, sys\nprint(os.environ['MUPJAX_SMOKE'], pathlib.Path.cwd(), sys.executable)"
     warn = "import warnings\nwarnings.warn('mind')"

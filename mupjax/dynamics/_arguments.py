@@ -51,7 +51,7 @@ def first_step_factors(
 
 def check_first_rate(parametrization: Parametrization, learning_rate: LearningRate) -> None:
     """Raise ValueError where a schedule holds a first step that is to be large, or that drops weights, at zero."""
-    if (parametrization.c_first is None and parametrization.b_later is None) or not callable(learning_rate):
+    if not parametrization.traits.first_step or not callable(learning_rate):
         return
     if not isinstance(rate := learning_rate(0), Tracer) and rate == 0:
         raise ValueError(
@@ -70,10 +70,10 @@ def warn_of_regime(
 @cache
 def _warn_once(parametrization: Parametrization, depth: int, activation: Activation) -> None:
     parametrization.check_depth(depth)
-    if parametrization.residual is not None:
+    if parametrization.traits.residual:
         return
     name, phi = parametrization.name, activation.name
-    if parametrization.update == "normalized" and activation.degree == 1:
+    if parametrization.traits.normalized and activation.degree == 1:
         needed, found = activations.gain(*activations.slopes(activation)), parametrization.sigma.hidden
         if abs(found / needed - 1) > 0.01 and depth > 1:
             warnings.warn(

@@ -96,13 +96,8 @@ def layer_weights(
             "Expected `parametrization` to start with variances of order 1 (input) and 1/n (hidden), got "
             f"'{parametrization.name}' with n^{-2 * v.input:g} and n^{-2 * v.hidden:g}."
         )
-    if (
-        parametrization.c_first
-        or parametrization.b_later
-        or any(parametrization.mean)
-        or parametrization.biases != "none"
-        or parametrization.update != "sgd"
-    ):
+    traits = parametrization.traits
+    if any(parametrization.mean) or traits.biases or traits.normalized or traits.first_step:
         raise ValueError(
             "Expected `parametrization` without biases, means, normalized updates or a first step of its own, got "
             f"'{parametrization.name}': its kernel limit is not known here."

@@ -34,7 +34,7 @@ from mupjax.dynamics._arguments import (
 )
 from mupjax.dynamics.gram import gram
 from mupjax.dynamics.recording import Stops, empty, keep, plan_stops, when
-from mupjax.network import MLP, Features, hidden_widths, scaling_tree
+from mupjax.network import MLP, Features, features_of, hidden_widths, scaling_tree
 from mupjax.optim import LearningRate, Optimizer
 from mupjax.parametrization import Parametrization
 from mupjax.task import Task, loss_per_sample
@@ -278,11 +278,7 @@ def _train(
         scaling = optim.with_initial_rates(scaling, factors)
     with devices.training_precision():  # the optimizer's products too
         transform = optimizer(scaling, rate if schedule is None else schedule)
-        return loop(task, nn.meta.unbox(boxed)["params"], partial(_apply, model), transform, batches, recipe)
-
-
-def _apply(model: MLP, params: Params, x: jax.Array) -> Features:
-    return model.apply({"params": params}, x, method="features")  # pyright: ignore[reportReturnType]
+        return loop(task, nn.meta.unbox(boxed)["params"], partial(features_of, model), transform, batches, recipe)
 
 
 # Parameters, the optimizer's state and, for observers, the last update with params_1; then what was recorded.

@@ -196,7 +196,7 @@ def contributions(model: MLP, inputs: Float[ArrayLike, "G d"]) -> Callable[[Stat
 
 def _layers(model: MLP) -> list[tuple[str, dict[str, ParamScaling]]]:
     """Return (name, scalings of kernel and bias) of every layer."""
-    if model.parametrization.residual is not None:
+    if model.parametrization.residual_factors(model.depth) is not None:
         raise ValueError(f"Expected layers without residual branches, got {model.parametrization.name}.")
     boxed = jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, 1)))
     tree = scaling_tree(boxed)

@@ -102,9 +102,9 @@ def classify(
     if depth < 1:
         raise ValueError(f"Expected `depth` to be a positive int, got depth={depth}.")
     parametrization.check_depth(depth)
-    if parametrization.residual is not None:
+    if parametrization.traits.residual:
         raise ValueError(f"Expected a network without residual branches, got {parametrization.name}.")
-    if parametrization.update == "normalized":
+    if parametrization.traits.normalized:
         parametrization = _as_sgd(parametrization)
     exponents = _propagate(parametrization, depth, activations.get(activation))
     return Classification(_kind(exponents), _tp4_r(parametrization, depth), exponents)
@@ -134,7 +134,7 @@ def _kind(exponents: Exponents) -> Kind:
 
 def _tp4_r(parametrization: Parametrization, depth: int) -> float | None:
     v, e = parametrization.v, parametrization.e
-    if parametrization.c_first is not None or parametrization.b_later is not None or any(parametrization.mean):
+    if parametrization.traits.first_step or any(parametrization.mean):
         return None
     if abs(v.input) > _TOLERANCE or (depth > 1 and abs(v.hidden - 0.5) > _TOLERANCE):
         return None

@@ -3,13 +3,17 @@ r"""Presets by name, and those that Tensor Programs began with: standard, neural
 All take `base_width`, `sigma` (the standard deviations at the base width: one number for the kernels of the hidden
 layers 1..L, or a PerRole), `bias_std` (of the biases there), `rates` (a PerRole of constant factors of the learning
 rate) and `biases` ('none', 'first' or 'all' layers have one); see Parametrization.
+
+A new preset is a function in a file of its own, a line of the table below, and a test. Its signature says whether it
+takes the depth of the network or the degree of homogeneity of the activation.
 """
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
-from mupjax.parametrization import integrable
+from mupjax.parametrization import integrable, normalized
 from mupjax.parametrization.common import made
 from mupjax.parametrization.scaling import Parametrization, PerRole
 
@@ -50,47 +54,19 @@ def mup(**common: Any) -> Parametrization:
     return made("mup", b=PerRole(0.0, 0.5, 1.0), c=c, adam_c=adam_c, spectral=True, **common)
 
 
-def nup(*, q: float = 2.0, gain: float = 1.0, **common: Any) -> Parametrization:
-    r"""Normalized update parametrization: widths :math:`m_k = k^q m` and updates of fixed size. A RECONSTRUCTION.
-
-    .. math:: h^1 = \theta^1 \xi / \sqrt d, \quad h^k = \sigma m_{k-1}^{-1/2} \theta^k x^{k-1}, \quad
-              f = \sigma m_L^{-1} \theta x^L, \qquad
-              \theta^k \leftarrow \theta^k - \eta \sqrt m \, G^k / \|G^k\|_F
-
-    with the readout's step :math:`\eta \sqrt{m_L}`; in effective form hidden steps have the size
-    :math:`\eta \sigma (k-1)^{-q/2}`, the first layer's :math:`\eta \sqrt m`, the readout's
-    :math:`\eta \sigma m_L^{-1/2}`. So the own-layer part of :math:`\|dh^k\| / \|h^k\|` is at most about
-    :math:`\eta k^{-q/2}` in every step, with equality for one sample. Terjek 2025 (arXiv:2502.13110) proposes such a
-    parametrization; its text was not at hand, so every constant here is a reconstruction and a parameter.
-
-    Args:
-      q: exponent of the widths' growth with depth; 2 is the paper's, 0 and 1 are ablations.
-      gain: sigma, the edge-of-chaos gain of the activation, :math:`(a^2 + b^2)^{-1/2}`
-        (`mupjax.activations.gain`; sqrt(2) for relu).
-      **common: as of every preset; `sigma` and `rates` follow from the gain where they are not given.
-    """
-    if not isinstance(common.get("sigma"), PerRole):
-        std = common.pop("bias_std", 0.0)
-        common = {"sigma": PerRole(1.0, gain, gain, bias=std, output_bias=std)} | common
-    common = {"rates": PerRole(1.0, gain, gain, 1.0, 1.0)} | common
-    c, adam_c = PerRole(-0.5, 0.0, 0.5, bias=-0.5), PerRole(0.0, 1.0, 1.0)
-    exponents: dict[str, Any] = {"b": PerRole(0.0, 0.5, 1.0), "c": c, "adam_c": adam_c}
-    return made("nup", update="normalized", width_profile=float(q), **exponents, **common)
-
-
-PRESETS = {
-    "sp": sp,
-    "ntp": ntp,
-    "mup": mup,
-    "ip": integrable.ip,
-    "ip_llr": integrable.ip_llr,
-    "ip_bias": integrable.ip_bias,
-    "ip_non_centered": integrable.ip_non_centered,
-    "hp": integrable.hp,
-    "hpz": integrable.hpz,
-    "nup": nup,
-}
-OF_DEPTH = ("ip_llr", "ip_bias")
+_ALL = (
+    sp,
+    ntp,
+    mup,
+    integrable.ip,
+    integrable.ip_llr,
+    integrable.ip_bias,
+    integrable.ip_non_centered,
+    integrable.hp,
+    integrable.hpz,
+    normalized.nup,
+)
+PRESETS = {preset.__name__: preset for preset in _ALL}
 
 
 def get(
@@ -100,8 +76,8 @@ def get(
 
     Args:
       name: of a preset.
-      depth: the number of hidden layers, for presets that depend on it; others leave it out.
-      degree: of homogeneity of the activation, for `ip_llr`; None is 1.
+      depth: the number of hidden layers, for presets that take it.
+      degree: of homogeneity of the activation, for presets that take it; None is their own default.
       **options: of the preset.
 
     Raises:
@@ -118,10 +94,11 @@ def get(
         return name
     if name not in PRESETS:
         raise ValueError(f"Expected `parametrization` to be one of {', '.join(PRESETS)}, got {name!r}.")
-    if name in OF_DEPTH:
+    taken = signature(PRESETS[name]).parameters
+    if "depth" in taken:
         if depth is None:
-            raise ValueError(f"Expected one `depth` with {name}, whose first rates depend on it, got none or several.")
+            raise ValueError(f"Expected one `depth` with {name}, whose exponents depend on it, got none or several.")
         options["depth"] = depth
-    if name == "ip_llr" and degree is not None:
+    if "degree" in taken and degree is not None:
         options["degree"] = degree
     return PRESETS[name](**options)

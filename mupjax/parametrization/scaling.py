@@ -16,22 +16,30 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, NamedTuple
+
+from mupjax.parametrization.table import table
+from mupjax.parametrization.traits import Traits
 
 Role = Literal["input", "hidden", "output", "bias", "output_bias"]
 Number = Any  # an int or float, or a tracer where widths are padded
-
-
 Biases = Literal["none", "first", "all"]
 
 
 class PerRole(NamedTuple):
     """One number for each role a parameter can have.
 
-    `input`, `hidden`, `output`: the kernels of layer 1, layers 2..L, and the readout. `bias`: the biases of layers
-    1..L. `output_bias`: the bias of the readout. In `Parametrization.c_first` `hidden` and `bias` may be tuples, with
-    one number for each layer 2..L and 1..L.
+    Attributes:
+      input: of the kernel of layer 1.
+      hidden: of the kernels of layers 2..L; in `Parametrization.c_first` it may be a tuple, one number a layer.
+      output: of the kernel of the readout.
+      bias: of the biases of layers 1..L; in `Parametrization.c_first` it may be a tuple likewise.
+      output_bias: of the bias of the readout.
+
+    Example:
+      >>> PerRole(0.0, 0.5, 1.0).bias
+      0.0
     """
 
     input: float
@@ -86,9 +94,11 @@ class ParamScaling:
         return self.sgd_lr_mult_first is not None or self.init_kept is not None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Parametrization:
     r"""Exponents of width for the forward factor, the initial size and the learning rates of every role.
+
+    Printed as a table of exponents and of every field that differs from its default.
 
     Attributes:
       name: what tables and plots call it.
@@ -125,6 +135,14 @@ class Parametrization:
       >>> from mupjax.parametrization import mup
       >>> mup().scales("output", fan_in=64, fan_out=1).init_std == 1 / 64
       True
+      >>> mup(base_width=64)
+      mup: base_width=64, spectral=True
+                   a    b   c  adam_c
+      input        0    0  -1       0
+      hidden       0  0.5   0       1
+      output       0    1   1       1
+      bias         0    0  -1       0
+      output_bias  0    0   0       0
     """
 
     name: str
@@ -158,7 +176,7 @@ class Parametrization:
             raise ValueError(f"Expected `biases` to be 'none', 'first' or 'all', got biases={self.biases!r}.")
         if self.update not in ("sgd", "normalized"):
             raise ValueError(f"Expected `update` to be 'sgd' or 'normalized', got update={self.update!r}.")
-        if self.update == "normalized" and not (self.c_first is None and self.b_later is None):
+        if self.traits.normalized and self.traits.first_step:
             raise ValueError("Expected `update` to be 'sgd' where the first step differs, got update='normalized'.")
         if not 0 <= self.width_profile < math.inf:
             raise ValueError(f"Expected `width_profile` to be >= 0, got width_profile={self.width_profile!r}.")
@@ -166,6 +184,31 @@ class Parametrization:
             raise ValueError(f"Expected `residual` to be finite or None, got residual={self.residual!r}.")
         if isinstance(self.base_width, bool) or not isinstance(self.base_width, int) or self.base_width < 1:
             raise ValueError(f"Expected `base_width` to be a positive int, got base_width={self.base_width!r}.")
+
+    def __repr__(self) -> str:
+        """Return a table that tells any two parametrizations apart."""
+        differs = {field.name: getattr(self, field.name) != field.default for field in fields(self)[1:]}
+        rest = {name: getattr(self, name) for name, shown in differs.items() if shown}
+        columns = {name: rest.pop(name) for name in _PER_ROLE if name in rest}
+        words = ", ".join(f"{name}={value!r}" for name, value in rest.items())
+        return table(f"{self.name}: {words}" if words else self.name, columns)
+
+    @property
+    def traits(self) -> Traits:
+        """Which parts of a network or of its training there are that other parametrizations lack.
+
+        Example:
+          >>> from mupjax.parametrization import nup
+          >>> nup().traits.normalized, nup().traits.biases
+          (True, False)
+        """
+        return Traits(
+            multipliers=any(self.a),
+            first_step=self.c_first is not None or self.b_later is not None,
+            biases=self.biases != "none",
+            normalized=self.update == "normalized",
+            residual=self.residual is not None,
+        )
 
     @property
     def v(self) -> PerRole:
@@ -175,7 +218,7 @@ class Parametrization:
     @property
     def e(self) -> PerRole:
         """Exponents `2a + c`: SGD's effective rate falls as `n**-e`; `a + c` where updates are normalized."""
-        times = 1 if self.update == "normalized" else 2  # a normalized gradient does not carry the forward factor
+        times = 1 if self.traits.normalized else 2  # a normalized gradient does not carry the forward factor
         return PerRole(*(times * a + c for a, c in zip(self.a, self.c, strict=True)))
 
     def layer_widths(self, width: int, depth: int) -> tuple[int, ...]:
@@ -187,6 +230,30 @@ class Parametrization:
           (16, 64, 144)
         """
         return tuple(round(k**self.width_profile * width) for k in range(1, depth + 1))
+
+    def check_widths(self, widths: tuple[int, ...]) -> None:
+        """Raise ValueError for hidden widths that the parametrization is not made for.
+
+        These are: another number of layers than that of `check_depth`; widths that do not grow as `width_profile` has
+        it; unequal widths beside residual branches.
+        """
+        self.check_depth(len(widths))
+        if self.traits.residual and len(set(widths)) > 1:
+            raise ValueError(f"Expected layers of one width where there are residual branches, got width={widths}.")
+        grown = self.layer_widths(widths[0], len(widths))
+        if self.width_profile and widths != grown:
+            raise ValueError(f"Expected `width` to grow as the rates of {self.name} have it, {grown}, got {widths}.")
+
+    def residual_factors(self, depth: int) -> tuple[Number, Number] | None:
+        r"""Return the factors of :math:`h^{l-1}` and of :math:`W^l x^{l-1}` in :math:`h^l`; None without branches.
+
+        Example:
+          >>> from dataclasses import replace
+          >>> from mupjax.parametrization import mup
+          >>> replace(mup(), residual=0.5).residual_factors(depth=4)
+          (1.0, 0.5)
+        """
+        return None if self.residual is None else (1.0, depth**-self.residual)
 
     def shift(self, t: float | PerRole) -> Parametrization:
         r"""Return another form of the same parametrization: (a+t, b-t, c-2t) for SGD, (a+t, b-t, c'-t) for Adam.
@@ -214,7 +281,7 @@ class Parametrization:
             ]
             return PerRole(*numbers)
 
-        of_rate = -1 if self.update == "normalized" else -2
+        of_rate = -1 if self.traits.normalized else -2
         steps = {"a": 1, "b": -1, "c": of_rate, "adam_c": -1, "c_first": -2, "b_later": -1}
         return replace(self, **{field: moved(getattr(self, field), step) for field, step in steps.items()})
 
@@ -249,7 +316,7 @@ class Parametrization:
             raise ValueError(f"Expected `role` to be one of {', '.join(PerRole._fields)}, got role={role!r}.")
         a, b, c, adam_c = (getattr(x, role) for x in (self.a, self.b, self.c, self.adam_c))
         sigma, mean, constant = (getattr(x, role) for x in (self.sigma, self.mean, self.rates))
-        n0, normalized = self.base_width, self.update == "normalized"
+        n0, normalized = self.base_width, self.traits.normalized
         if normalized and self.width_profile and role == "hidden":
             if layer is None or layer < 2:
                 raise ValueError(f"Expected `layer` >= 2 of a hidden kernel of {self.name}, got layer={layer}.")
@@ -321,7 +388,7 @@ class Parametrization:
             raise ValueError(f"Expected `text` to be JSON of a Parametrization, got {text[:80]!r}.") from error
 
 
-_PER_ROLE = ("a", "b", "c", "adam_c", "sigma", "mean", "rates", "c_first", "b_later")
+_PER_ROLE = ("a", "b", "b_later", "c", "c_first", "adam_c", "sigma", "mean", "rates")
 
 
 def _is_number(value: Any, field: str) -> bool:

@@ -52,11 +52,7 @@ def run_cell(task: Task, grid: Grid, program: Program, cell: Cell, batches: Any)
         grid.centred,
         grid.spec,
         program.padded,
-        program.multiplied,
-        program.switched,
-        program.biased,
-        program.normalized,
-        program.branched,
+        program.traits,
     )
     shape = _shape(cell, grid)
     trainer = _trainer(family, grid.observe, grid.observe_every)

@@ -96,8 +96,9 @@ def grid_of(
         for width in widths:
             network.hidden_widths(width, depth)
         for preset in chosen:
-            preset.check_depth(depth)
             _check_profile(preset, widths, depth)
+            for width in widths:
+                network.hidden_widths(width, depth, preset)
     if batch_size is not None and not 1 <= batch_size <= task.num_train:
         raise ValueError(f"Expected `batch_size` to be in 1..{task.num_train}, got batch_size={batch_size}.")
     for depth in depths:
@@ -112,7 +113,7 @@ def grid_of(
     built_in = [_is_built_in(optimizer) for _, optimizer in named]
     for (_, optimizer), known in zip(named, built_in, strict=True):
         for preset in chosen:
-            if known and not (preset.c_first is None and preset.b_later is None and preset.update == "sgd"):
+            if known and (preset.traits.first_step or preset.traits.normalized):
                 optimizer(_scaling(task, widths[0], depths[0], preset, phi), 1.0)  # refuses Adam
             elif not known:
                 furthest = max(widths, key=lambda width, base=preset.base_width: _octaves(width, base))

@@ -22,6 +22,7 @@ from mupjax import devices
 from mupjax.dynamics import dense
 from mupjax.network import MLP, hidden_widths, scaling_tree
 from mupjax.observers import named
+from mupjax.parametrization import Traits, traits_of
 from mupjax.sweeps.grid import Grid
 from mupjax.task import Task
 from mupjax.trajectory import leaves_nbytes
@@ -30,22 +31,22 @@ from mupjax.trajectory import leaves_nbytes
 class Program(NamedTuple):
     """One compiled program.
 
-    depth, optimizer: positions in the grid. widths: padded units of every hidden layer. padded: whether some network
-    is narrower. multiplied: whether some network has forward factors. switched, biased, normalized, branched: whether
-    some has a first step of its own, biases, normalized updates, residual branches. chunk: runs of one call. inner:
-    how runs are mapped inside a device. working, result: bytes, of all that is computed at once and of a cell's
-    results.
+    Attributes:
+      depth, optimizer: positions in the grid.
+      widths: units of every hidden layer, those of padding included.
+      padded: whether some network is narrower.
+      traits: those that some network has.
+      chunk: runs of one call.
+      inner: how runs are mapped inside a device.
+      working: bytes of all that is computed at once.
+      result: bytes of a cell's results.
     """
 
     depth: int
     optimizer: int
     widths: tuple[int, ...]
     padded: bool
-    multiplied: bool
-    switched: bool
-    biased: bool
-    normalized: bool
-    branched: bool
+    traits: Traits
     chunk: int
     inner: str
     working: int
@@ -202,11 +203,7 @@ def _program(task, grid: Grid, layers: list[tuple[int, ...]], depth: int, optimi
         optimizer,
         widths,
         len(set(layers)) > 1,
-        any(any(preset.a) for preset in grid.parametrizations),
-        any(preset.c_first is not None or preset.b_later is not None for preset in grid.parametrizations),
-        any(preset.biases != "none" for preset in grid.parametrizations),
-        any(preset.update == "normalized" for preset in grid.parametrizations),
-        any(preset.residual is not None for preset in grid.parametrizations),
+        traits_of(grid.parametrizations),
         chunk,
         inner,
         working * (at_once if mapped else math.ceil(chunk / count)),

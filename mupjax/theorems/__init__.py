@@ -2,9 +2,3 @@
 
 Import the modules by name. This file imports none of them: `inputs` lies below `Task`, the others above the dynamics.
 """
-
-__all__ = [
-    "covariance",
-    "global_convergence",
-    "inputs",
-]

@@ -46,7 +46,7 @@ def scalings_of(parametrization: Parametrization, task: Task, widths: tuple[int,
 
 
 def _check_branches(parametrization: Parametrization) -> None:
-    if parametrization.residual is not None:
+    if parametrization.traits.residual:
         raise ValueError(f"Expected layers without residual branches, got {parametrization.name}.")
 
 
@@ -147,7 +147,7 @@ def check_known(parametrization: Parametrization, depth: int, activation: Activa
         )
     _check_means(parametrization)
     _check_branches(parametrization)
-    if parametrization.update != "sgd":
+    if parametrization.traits.normalized:
         raise ValueError(f"Expected SGD's updates, got {parametrization.name}, which normalizes them.")
     if parametrization.c_first is not None:
         _hybrid(parametrization, depth, activation)

@@ -156,6 +156,7 @@ def _trainer(design: _Design) -> Callable[[_Run, Task], dict[str, Any]]:
 
     def train(run: _Run, task: Task) -> dict[str, Any]:
         model = design.model
+        assert isinstance(model.parametrization, Parametrization)
         boxed = model.init(run.key, task.x_train[:1])
         start, scaling = nn.meta.unbox(boxed)["params"], scaling_tree(boxed)
         common: dict[str, Any] = {"scaling": scaling, "num_products": PRODUCTS}

@@ -144,13 +144,14 @@ def compare(
     todo: list[runner.Cell] = []
     plans = []
     for row, (preset, rate) in enumerate(zip(presets, rates, strict=True)):
-        dense = [width for width, name in zip(widths, how, strict=True) if name == DENSE]
-        planned = iter(())
+        dense = [column for column, name in enumerate(how) if name == DENSE]
+        through_grid = {}
         if dense:
-            grid = _grid(task, preset, dense, rate, seeds, running.key, settings)
+            grid = _grid(task, preset, [widths[column] for column in dense], rate, seeds, running.key, settings)
             whole = plan(task, grid)
             plans.append(describe(whole))
-            planned = iter(sorted(whole.cells, key=lambda cell: cell.widths))
+            for cell in whole.cells:
+                through_grid[dense[cell.widths[0]]] = task, grid, whole.programs[cell.program], cell, settings
         for column, (width, name) in enumerate(zip(widths, how, strict=True)):
             layers = hidden_widths(width, depth, widest)
             common = {
@@ -159,10 +160,8 @@ def compare(
                 "where": {"parametrization": (row,), "width": (column,)},
                 "work": seeds * step_flops(task, layers, batch_size),
             }
-            if name == DENSE:
-                cell = next(planned)
-                args = (task, grid, whole.programs[cell.program], cell, settings)
-                todo.append(runner.Cell(compute=dense_cell, args=args, **common))
+            if column in through_grid:
+                todo.append(runner.Cell(compute=dense_cell, args=through_grid[column], **common))
             else:
                 need = cells.need(task, name, layers, seeds, settings)
                 args = (task, preset, name, width, rate, seeds, settings)

@@ -197,6 +197,7 @@ def _train(
     settings = {"width": model.width, "depth": model.depth, "activation": model.activation, "key": run.key}
     settings |= {"learning_rate": learning_rate, "batches": run.batches}
     preset, found = model.parametrization, None
+    assert isinstance(preset, Parametrization)
     if is_calibrated:
         found = initial_rates.calibrate_initial_rates(task, preset, **settings)
         settings["initial_rates"] = found.rates
