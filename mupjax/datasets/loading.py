@@ -257,8 +257,8 @@ def _first_of_each(
         if not 0 < count <= len(rows):
             there = "are there" if taken is None else "are left by the training set"
             raise ValueError(
-                f"Expected `{argument}` to be 0 (all), or to ask for at least one and at most all images of each class "
-                f"of {name}, got {argument}={size}: {count} images of class {label}, where {len(rows)} {there}."
+                f"Expected `{argument}` to be 0 (all), or to give every class of {name} at least one and at most all "
+                f"of its images, got {argument}={size}: {count} images of class {label}, where {len(rows)} {there}."
             )
     rows = [rows[:count] for rows, count in zip(left, wanted, strict=True)]
     return np.concatenate(rows), np.repeat(np.arange(len(classes)), wanted)

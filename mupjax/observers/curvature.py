@@ -356,8 +356,8 @@ def rate_roots(params: PyTree, scaling: PyTree | None) -> PyTree[Float[Array, ""
         return jax.tree.map(lambda p: jnp.ones((), p.dtype), params)
     if is_normalized(scaling) or is_switched(scaling):
         raise ValueError(
-            "Expected rates that stay the same, got a scaling with normalized updates or a first step of its own: no "
-            "line 2/eta belongs to them. Leave `scaling` out for the eigenvalues of the Hessian itself."
+            "Expected rates that stay the same, got a scaling with normalized updates or a first step of its own, for "
+            "which no edge of stability 2/eta is defined. Omit `scaling` for the eigenvalues of the Hessian itself."
         )
     rates = {name: leaf.sgd_lr_mult for name, leaf in by_path(scaling).items()}
     return jax.tree_util.tree_map_with_path(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 import jax
+import numpy as np
 import optax
 from jaxtyping import PyTree
 
@@ -18,7 +19,7 @@ from mupjax.parametrization import ParamScaling
 
 ScalingTree = PyTree[ParamScaling]  # as `mupjax.scaling_tree` returns it
 Number = float | jax.Array
-LearningRate = Number | optax.Schedule  # a number, or a function of the step
+LearningRate = Number | np.number | optax.Schedule  # a number, or a function of the step
 
 
 @runtime_checkable
@@ -73,7 +74,7 @@ def sgd(
         normalize_where_asked(scaling),
         scale_by_parametrization(scaling, "sgd", steps_taken=steps_taken),
         optax.identity() if _is_zero(weight_decay) else optax.add_decayed_weights(weight_decay),
-        optax.scale_by_learning_rate(learning_rate),
+        optax.scale_by_learning_rate(learning_rate),  # pyright: ignore[reportArgumentType]
     )
     return drop_initial_weights(chain, scaling, steps_taken=steps_taken)
 
@@ -113,7 +114,7 @@ def adamw(
         optax.scale_by_adam(b1=b1, b2=b2, eps=eps, nesterov=nesterov),
         scale_by_parametrization(scaling, "adam"),
         optax.identity() if _is_zero(weight_decay) else optax.add_decayed_weights(weight_decay),
-        optax.scale_by_learning_rate(learning_rate),
+        optax.scale_by_learning_rate(learning_rate),  # pyright: ignore[reportArgumentType]
     )
 
 

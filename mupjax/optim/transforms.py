@@ -288,7 +288,7 @@ def _warn_of_trained(params: PyTree, scaling: PyTree) -> None:
         if abs(np.mean(values**2) - 1) > 6 * (2 / values.size) ** 0.5:
             warnings.warn(
                 f"The first step has rates of its own, for initial weights; {name} has {np.mean(values**2):.3g} times "
-                "their mean square. A run that goes on needs its optimizer's state, or `steps_taken=`.",
+                "their mean square. To resume a run, restore its optimizer's state or pass `steps_taken=`.",
                 stacklevel=4,
             )
             return
