@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from mupjax.activations import gain
 from mupjax.parametrization import Parametrization, PerRole, mup, nup, sp
@@ -50,10 +49,10 @@ def parts(quick: bool = False) -> list[Part]:
       ['main', 'sharpening', 'kernels', 'step-equal-2', 'train-equal-2']
     """
     found = [*_edge(quick), _kernels(quick)]
-    one = {"num_train": 1, "dim": 64, "out_dim": 10}
+    one: dict[str, object] = {"num_train": 1, "dim": 64, "out_dim": 10}
     images = {"classes": None, "train_size": 600 if quick else 1200, "test_size": 300, "loss": "cross_entropy"}
     depths = (2, 4, 8) if quick else (4, 8, 16)
-    common: dict[str, Any] = {"activation": "relu", "observe": ("preactivations",), "observe_inputs": 60}
+    common: dict[str, object] = {"activation": "relu", "observe": ("preactivations",), "observe_inputs": 60}
     trained = {"learning_rate": 1.0, "seeds": 2 if quick else 4, "steps": 60 if quick else 200, "batch_size": 60}
     first = {"learning_rate": SMALL, "seeds": 12 if quick else 48, "steps": 1, "batch_size": 1}
     several = depths[0 if quick else 1]  # the depth of several widths
@@ -84,9 +83,9 @@ def parts(quick: bool = False) -> list[Part]:
 def _edge(quick: bool) -> list[Part]:
     """Full-batch gradient descent at multiples of the inverse sharpness: catapults, and progressive sharpening."""
     four = {"classes": (0, 1), "train_size": 4, "test_size": None}
-    catapults: dict[str, Any] = {"activations": ("linear", "tanh", "relu")[: 2 if quick else 3], "width": 512}
+    catapults: dict[str, object] = {"activations": ("linear", "tanh", "relu")[: 2 if quick else 3], "width": 512}
     catapults |= {"factors": FACTORS, "seeds": 3 if quick else 10, "steps": 80 if quick else 200, "record_every": 4}
-    slow: dict[str, Any] = {"activations": ("tanh",), "width": 64, "depth": 3, "factors": (0.4, 0.6, 0.8)}
+    slow: dict[str, object] = {"activations": ("tanh",), "width": 64, "depth": 3, "factors": (0.4, 0.6, 0.8)}
     slow |= {"schedules": ("constant",), "seeds": 3 if quick else 10, "steps": 1500, "record_every": 15}
     words = "rates below the edge of stability, and a sharpness that grows"
     return [
@@ -98,7 +97,12 @@ def _edge(quick: bool) -> list[Part]:
 def _kernels(quick: bool) -> Part:
     """How far tangent kernels move at each width; full batch."""
     two = {"classes": (0, 1), "train_size": 16, "test_size": None}
-    settings: dict[str, Any] = {"parametrizations": ("ntp", "mup"), "depth": 2, "activation": "tanh", "batch_size": 16}
+    settings: dict[str, object] = {
+        "parametrizations": ("ntp", "mup"),
+        "depth": 2,
+        "activation": "tanh",
+        "batch_size": 16,
+    }
     settings |= {
         "widths": (64, 512) if quick else (64, 256, 1024),
         "seeds": 10 if quick else 30,
@@ -109,9 +113,9 @@ def _kernels(quick: bool) -> Part:
     return Part("kernels", "how far tangent kernels move at each width", two, settings, kind="training")
 
 
-def _deep(depth: int, one: dict[str, Any]) -> Part:
+def _deep(depth: int, one: dict[str, object]) -> Part:
     """The small first step where widths grow to tens of thousands: without matrices."""
-    settings: dict[str, Any] = {"parametrizations": (presets(depth, growing=True)[1],), "depth": depth, "steps": 1}
+    settings: dict[str, object] = {"parametrizations": (presets(depth, growing=True)[1],), "depth": depth, "steps": 1}
     settings |= {"widths": (16,), "matrix_free_from": 1, "activation": "relu", "learning_rate": SMALL, "seeds": 8}
     return Part(
         f"deep-{depth}", f"{depth} hidden layers of 16 k^2 units: one small step", one, settings, dataset="noise"

@@ -83,7 +83,7 @@ def parts(dataset: str, quick: bool = False) -> list[Part]:
     if dataset == "digits":  # whose dimension, and with it the first layer's rate, is a twelfth of MNIST's
         deep["learning_rate"] = 0.1
 
-    def training(name: str, title: str, names: Sequence[str], activation: str, settings: Any, **of: Any) -> Part:
+    def training(name: str, title: str, names: Sequence[str], activation: str, settings: dict, **of: Any) -> Part:
         constants = {"input_dim": of.get("dim", dim), "early": of.get("early", False)}
         presets = tuple(preset(one, settings["depth"], activation, **constants) for one in names)
         calibrated = of.get("calibrated", tuple(one for one in names if one == "ip_llr"))
@@ -91,7 +91,7 @@ def parts(dataset: str, quick: bool = False) -> list[Part]:
         return Part(name, title, of.get("data", data), whole, kind="training", dataset=of.get("dataset"))
 
     found = []
-    narrow: dict[str, Any] = {"batch_size": 128, "learning_rate": 0.001, "seeds": 2}
+    narrow: dict[str, object] = {"batch_size": 128, "learning_rate": 0.001, "seeds": 2}
     narrow |= {"widths": (64, 256), "steps": 100, "record_every": 5} if small else {"steps": 3750, "record_every": 25}
     images_of = {"early": True, "data": data if small else data | {"train_size": 48_000, "test_size": None}}
     for activation in activations[:2] if small else ("gelu", "relu"):
@@ -137,7 +137,7 @@ def limits(small: bool) -> Part:
     """Return the part that compares IP-LLR, HP, HPZ and muP with their infinite-width limits."""
     names = ("ip_llr", "hp", "hpz", "mup")
     presets = tuple(get(name, depth=3, sigma=2.0**0.5) for name in names)
-    settings: dict[str, Any] = {"parametrizations": presets, "depth": 3, "activation": "relu", "steps": 16}
+    settings: dict[str, object] = {"parametrizations": presets, "depth": 3, "activation": "relu", "steps": 16}
     settings |= {"learning_rate": 1.0, "widths": (256, 1024) if small else (1024, 4096, 16384, 65536)}
     settings |= {"matrix_free_from": 4096, "seeds": 4 if small else 16, "limit_runs": 4 if small else 16}
     settings |= {"particles": 1024 if small else 8192}

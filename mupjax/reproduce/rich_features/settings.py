@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mupjax.reproduce.parts import MAIN, WIDE, Part
 
 WIDE_STEP = 6  # what width 10^6 can be trained for: every step asks every hidden matrix in 32 new directions
@@ -22,7 +20,7 @@ def parts(quick: bool = False) -> list[Part]:
       >>> [part.name for part in parts()][:4]
       ['main', 'wide', 'relu', 'minibatch']
     """
-    base: dict[str, Any] = _QUICK if quick else _FULL
+    base: dict[str, object] = _QUICK if quick else _FULL
     few = base if quick else base | {"particles": 2048, "limit_runs": 4}
     widths = (128, 512) if quick else (256, 1024)
     one = few | {"parametrizations": ("mup",), "widths": widths}
