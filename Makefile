@@ -77,22 +77,22 @@ bench-edge: install
 	$(BIN)/python benchmarks/edge.py
 
 study-main: install
-	$(BIN)/python benchmarks/study_main.py
+	$(BIN)/python studies/main.py
 
 study-limits: install
-	$(BIN)/python benchmarks/study_limits.py
+	$(BIN)/python studies/limits.py
 
 study-sweeps: install
-	$(BIN)/python benchmarks/study_sweeps.py
+	$(BIN)/python studies/sweeps.py
 
 study-rich: install
-	$(BIN)/python benchmarks/study_rich.py
+	$(BIN)/python studies/rich.py
 
 study-integrable: install
-	$(BIN)/python benchmarks/study_integrable.py
+	$(BIN)/python studies/integrable.py
 
 study-edge: install
-	$(BIN)/python benchmarks/study_edge.py
+	$(BIN)/python studies/edge.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-bench results

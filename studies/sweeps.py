@@ -59,7 +59,7 @@ def main() -> None:
         "versions": versions(),
         "verdicts": [verdict._asdict() for verdict in verdicts],
     }
-    (HERE / "study_sweeps_verdicts.json").write_text(json.dumps(record, indent=1) + "\n")
+    (HERE / "sweeps_verdicts.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

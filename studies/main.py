@@ -1,8 +1,8 @@
 """The table of theory section 3 over widths 128 to 2048: which parametrizations keep features moving and diverse.
 
-`make study-main` runs it: one cell per width, kept under results/study-main, so that a stopped study resumes where it
-was. CIFAR-10 is taken from MUPJAX_DATA where it is there, digits otherwise (the verdicts say which). They go to
-benchmarks/study_main_verdicts.json with command, date and versions.
+`make study-main` runs it: every finished cell is kept under results/study-main, so that a stopped study resumes where
+it was. CIFAR-10 is taken from MUPJAX_DATA where it is there, digits otherwise (the verdicts say which). They go to
+studies/main_verdicts.json with command, date and versions.
 """
 
 from __future__ import annotations
@@ -21,24 +21,15 @@ HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results" / "study-main"
 
 
-def cells(dataset: str) -> list:
-    """One finished comparison per width, computed now or read back."""
+def comparison(dataset: str):
+    """All widths, computed now or read back."""
     from mupjax import datasets
-    from mupjax.results import arguments_json, store
     from mupjax.studies.comparison import compare
 
     task = datasets.load(dataset, classes=(0, 1), train_size=INPUTS, test_size=None)
-    found = []
-    for width in WIDTHS:
-        settings = {"widths": (width,), "seeds": SEEDS, "steps": STEPS, "centred": False, "limit": False}
-        arguments = arguments_json({"dataset": dataset, **settings})
-        out = RESULTS / f"{dataset}-{width}"
-        if not store.check_directory(out, arguments):
-            data = compare(task, **settings, progress=True)
-            data.attrs["arguments"] = arguments
-            store.write(data, out)
-        found.append(store.read(out / store.STORE).isel(width=[0]))
-    return found
+    settings = {"widths": WIDTHS, "seeds": SEEDS, "steps": STEPS, "centred": False, "limit": False}
+    data = compare(task, **settings, out=RESULTS / dataset, about={"dataset": dataset}, progress=True)
+    return data.sel(width=list(map(float, WIDTHS)))
 
 
 def slope(widths: np.ndarray, values: np.ndarray) -> tuple[float, float]:
@@ -105,14 +96,12 @@ def verdict(claim: str, paper: float | None, ours: float, stderr: float | None, 
 
 def main() -> None:
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-    import xarray as xr
-
     from mupjax.results import versions
 
     data_dir = os.environ.get("MUPJAX_DATA")
     has_cifar = data_dir is not None and (Path(data_dir) / "cifar-10-batches-bin").is_dir()
     dataset = "cifar10" if has_cifar else "digits"
-    data = xr.concat(cells(dataset), "width", data_vars="all", coords="different", compat="equals", join="exact")
+    data = comparison(dataset)
     rows = verdicts(data)
     last = data.isel(gram_step=-1, layer=-1).mean("seed")
     print(f"{dataset}: 32 images, {SEEDS} seeds, {STEPS} steps, layer-3 preactivations, means over seeds")
@@ -130,7 +119,7 @@ def main() -> None:
         "versions": versions(),
         "verdicts": rows,
     }
-    (HERE / "study_main_verdicts.json").write_text(json.dumps(record, indent=1) + "\n")
+    (HERE / "main_verdicts.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

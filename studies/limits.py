@@ -1,7 +1,7 @@
 """The claims on the infinite-width limit that are too slow for the tests: `make study-limits`.
 
 Every claim is computed once and kept under results/study-limits, so that a stopped study resumes where it was. Verdicts
-go to benchmarks/study_limits_verdicts.json with command, date and versions. CIFAR-10 is taken from MUPJAX_DATA where it
+go to studies/limits_verdicts.json with command, date and versions. CIFAR-10 is taken from MUPJAX_DATA where it
 is there, digits otherwise; the claim says which.
 """
 
@@ -252,7 +252,7 @@ def main() -> None:
         "versions": versions(),
         "verdicts": rows,
     }
-    (HERE / "study_limits_verdicts.json").write_text(json.dumps(record, indent=1) + "\n")
+    (HERE / "limits_verdicts.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def folder(word: str) -> Path:
 def record(
     word: str, dataset: str, found: Mapping[str, Any], verdicts: Sequence[Verdict], parts: Sequence[Any], **more: Any
 ) -> None:
-    """Print goals, figures and cost, and write study_<word>_verdicts.json with command, date and versions.
+    """Print goals, figures and cost, and write <word>_verdicts.json with command, date and versions.
 
     Args:
       word: of the study: `make study-<word>`.
@@ -45,7 +45,7 @@ def record(
     about = {"command": f"make study-{word}", "date": datetime.date.today().isoformat(), "dataset": dataset}
     about |= {"versions": versions(), "verdicts": [_plain(verdict) for verdict in verdicts]}
     text = json.dumps(about | more | {"seconds": seconds, "not_run": missing}, indent=1)
-    (HERE / f"study_{word}_verdicts.json").write_text(text + "\n")
+    (HERE / f"{word}_verdicts.json").write_text(text + "\n")
 
 
 def _plain(verdict: Verdict) -> dict[str, Any]:
