@@ -87,7 +87,7 @@ def grid(session: Session) -> Iterator[str]:
 
 
 def plan_of(task: Task, settings: dict[str, Any]) -> Plan:
-    rest = {"momentum": 0.0, "activation": "tanh", "base_width": 1, "centred": False, "padding": "auto", "key": 0}
+    rest = {"activation": "tanh", "base_width": 1, "centred": False, "padding": "auto", "key": jax.random.key(0)}
     return plan(task, grid_of(task, optimizers=("sgd",), spec=SPEC, memory_gb=None, **rest, **settings))
 
 

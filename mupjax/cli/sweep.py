@@ -77,6 +77,7 @@ def sweep(given: Sweep) -> None:
     task_settings = parsing.task(given.data)
     running.prepare_jax(given.running.cache)
     from mupjax import datasets
+    from mupjax._checks import key
     from mupjax.sweeps.grid import grid_of
     from mupjax.sweeps.plan import plan, table
     from mupjax.sweeps.sweep import SPEC
@@ -84,7 +85,7 @@ def sweep(given: Sweep) -> None:
 
     task = datasets.load(given.data.dataset, **task_settings)
     if given.dry_run:
-        grid = grid_of(task, spec=SPEC, **settings)
+        grid = grid_of(task, spec=SPEC, **settings | {"key": key(given.running.key)})
         planned = plan(task, grid)
         running.print_table(*table(planned, grid))
         compiled = len(planned.programs)

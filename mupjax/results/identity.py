@@ -52,6 +52,8 @@ def arguments_json(arguments: Mapping[str, Any]) -> str:
     def plain(value: Any) -> Any:
         if callable(value) and (name := optim.own_name(value)):
             return name
+        if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+            return jax.random.key_data(value).tolist()
         if isinstance(value, partial):
             value = optim.canonical(value)  # equal partials are equal arguments
         if dataclasses.is_dataclass(value) and not isinstance(value, type):

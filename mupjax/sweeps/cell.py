@@ -34,12 +34,14 @@ def batches_of(task: Task, grid: Grid) -> Any:
     """Return [T, B] inputs of every step, the same for all runs, or None for the full batch."""
     if grid.batch_size is None:
         return None
-    return _batches(grid.key, task.num_train, grid.batch_size, grid.steps)
+    key = tuple(jax.random.key_data(grid.key).tolist()), str(jax.random.key_impl(grid.key))
+    return _batches(*key, task.num_train, grid.batch_size, grid.steps)
 
 
 @lru_cache(maxsize=8)
-def _batches(key: int, num_train: int, batch_size: int, steps: int) -> jax.Array:
-    return batch_order(jax.random.fold_in(jax.random.key(key), BATCHES), num_train, batch_size, steps)
+def _batches(data: tuple[int, ...], impl: str, num_train: int, batch_size: int, steps: int) -> jax.Array:
+    base = jax.random.wrap_key_data(jnp.array(data, jnp.uint32), impl=impl)
+    return batch_order(jax.random.fold_in(base, BATCHES), num_train, batch_size, steps)
 
 
 def run_cell(task: Task, grid: Grid, program: Program, cell: Cell, batches: Any) -> Trajectory:
@@ -120,6 +122,5 @@ def _shape(cell: Cell, grid: Grid) -> tuple[int, int, int]:
 
 
 @jax.jit
-def _keys(key: Any, seeds: jax.Array, widths: jax.Array) -> jax.Array:
-    base = jax.random.key(key)
+def _keys(base: jax.Array, seeds: jax.Array, widths: jax.Array) -> jax.Array:
     return jax.vmap(lambda seed, width: run_key(base, seed, width))(jnp.asarray(seeds), jnp.asarray(widths))

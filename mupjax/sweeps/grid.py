@@ -44,7 +44,7 @@ class Grid(NamedTuple):
     activation: Activation
     centred: bool
     spec: TrajectorySpec
-    key: int
+    key: jax.Array
     memory_gb: float
     padding: str
     observe: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ def grid_of(
     centred: bool,
     spec: TrajectorySpec,
     padding: str,
-    key: int,
+    key: jax.Array,
     memory_gb: float | None,
     observe: Sequence[str] = (),
     observe_every: int | None = None,
@@ -90,8 +90,6 @@ def grid_of(
     check_distinct(parametrizations=[p.name for p in chosen], widths=widths, depths=depths)
     check_distinct(optimizers=[name for name, _ in named])
     check_counts(seeds=seeds, steps=steps, **({} if batch_size is None else {"batch_size": batch_size}))
-    if isinstance(key, bool) or not isinstance(key, int) or not 0 <= key < 2**32:
-        raise ValueError(f"Expected `key` to be an int in 0..2**32 - 1, got key={key!r}.")
     for depth in depths:
         for width in widths:
             network.hidden_widths(width, depth)

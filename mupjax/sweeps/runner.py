@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypedDict, runtime_
 import jax
 import numpy as np
 
-from mupjax import devices
+from mupjax import _checks, devices
 from mupjax.results import layout as layouts
 from mupjax.results import store
 from mupjax.results.layout import Layout
@@ -119,6 +119,12 @@ class Running(NamedTuple):
     about: Mapping[str, Any] = {}
     derive: Callable[[xr.Dataset], xr.Dataset] | None = None
     progress: bool = False
+
+    def base(self) -> jax.Array:
+        """Return the base of all random keys, a typed JAX key. ValueError where `key` is none."""
+        base = _checks.key(self.key)
+        typed = jax.dtypes.issubdtype(base.dtype, jax.dtypes.prng_key)
+        return base if typed else jax.random.wrap_key_data(base)
 
 
 def split(

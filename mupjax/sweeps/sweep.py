@@ -124,7 +124,8 @@ def run_grid(
     """
     own, running = runner.split(kind, options, {"observe_every": None, "padding": "auto"})
     given = {"spec": SPEC, "observe": (), "centred": False} | given | own | {"key": running.key}
-    chosen = grid_of(task, **given, memory_gb=running.memory_gb)
+    settings: dict[str, Any] = given | {"key": running.base(), "memory_gb": running.memory_gb}
+    chosen = grid_of(task, **settings)
     for preset, depth in itertools.product(chosen.parametrizations, chosen.depths):
         warn_of_regime(preset, depth, chosen.activation)
     planned = planning.plan(task, chosen)

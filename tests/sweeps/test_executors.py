@@ -161,3 +161,14 @@ print(len(mine))
     assert [words.split()[-1] for words, _ in ends] == ["2", "2"]  # of four cells
     data, whole = store.read(tmp_path / store.STORE), sweep(TASK, **SMALL)
     np.testing.assert_array_equal(data.train_loss, whole.train_loss)
+
+
+def test_a_key_is_an_int_or_a_jax_key_and_known_by_a_store(tmp_path):
+    by_int, by_key = (sweep(TASK, key=key, **SMALL) for key in (3, jax.random.key(3)))
+    assert by_int.equals(by_key)
+    assert not by_int.equals(sweep(TASK, **SMALL))  # the control
+    sweep(TASK, key=jax.random.key(3), out=tmp_path, **SMALL)
+    with pytest.raises(ValueError, match=r"key=\[0, 3\], not \[0, 4\]"):
+        sweep(TASK, key=jax.random.key(4), out=tmp_path, **SMALL)
+    with pytest.raises(ValueError, match=r"`key` to be an int in 0\.\.2\*\*32 - 1"):
+        sweep(TASK, key=2**40, **SMALL)

@@ -132,7 +132,7 @@ def catapult_study(
                         _Design(model, schedule, steps, record_every, measure_every),
                         tuple(factors),
                         seeds,
-                        jax.random.key(running.key),
+                        running.base(),
                     ),
                     need=runner.Need(at_once * (PRODUCTS / 4 + 2) * need, f"{at_once} networks"),
                 )

@@ -124,7 +124,7 @@ def compare(
     check_distinct(parametrizations=names, widths=widths)
     rates = cells.learning_rates(learning_rate, names)
     settings = Settings(
-        key=jax.random.key(running.key),
+        key=running.base(),
         depth=depth,
         activation=phi,
         steps=steps,
@@ -147,7 +147,7 @@ def compare(
         dense = [column for column, name in enumerate(how) if name == DENSE]
         through_grid = {}
         if dense:
-            grid = _grid(task, preset, [widths[column] for column in dense], rate, seeds, running.key, settings)
+            grid = _grid(task, preset, [widths[column] for column in dense], rate, seeds, settings)
             whole = plan(task, grid)
             plans.append(describe(whole))
             for cell in whole.cells:
@@ -255,7 +255,9 @@ def _dynamics(
     return [MATRIX_FREE if size >= matrix_free_from else DENSE for size in sizes]
 
 
-def _grid(task: Task, preset: Parametrization, widths, rate: float, seeds: int, key, settings: Settings) -> Grid:
+def _grid(
+    task: Task, preset: Parametrization, widths: Sequence[Width], rate: float, seeds: int, settings: Settings
+) -> Grid:
     """The networks of one parametrization at one rate: each width a program of its own, shared by parametrizations."""
     return grid_of(
         task,
@@ -272,6 +274,6 @@ def _grid(task: Task, preset: Parametrization, widths, rate: float, seeds: int, 
         centred=settings.centred,
         spec=settings.spec,
         padding="never",
-        key=key,
+        key=settings.key,
         memory_gb=settings.memory_gb,
     )

@@ -161,7 +161,7 @@ def coord_check(
         vectors, out_dim = _vectors(inputs, models[name].looks[0].f)
         make = partial(mlp, out_dim=out_dim, parametrization=plain)
         models[CONTROL] = _Model(make, vectors, [measured.look(make(width), vectors) for width in widths])
-    how = _How(optimizer, learning_rate, loss_of, seeds, steps, own["centred"], jax.random.key(running.key))
+    how = _How(optimizer, learning_rate, loss_of, seeds, steps, own["centred"], running.base())
     layers = list(dict.fromkeys(layer for model in models.values() for layer in model.looks[0].layers))
     todo, at_once = [], devices.at_once(seeds)
     for row, (name, model) in enumerate(models.items()):

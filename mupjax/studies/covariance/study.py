@@ -86,7 +86,7 @@ def covariance_study(
         )
     cells.recorded(steps, tuple(gram_steps))  # refuses Gram steps that do not begin with 0
     settings = Settings(
-        key=jax.random.key(running.key),
+        key=running.base(),
         depth=depth,
         activation=phi,
         steps=steps,

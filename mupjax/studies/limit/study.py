@@ -94,7 +94,7 @@ def limit(
     kind = classification.classify(preset, depth, activation).kind
     (rate,) = cells.learning_rates(learning_rate, [preset.name])
     settings = Settings(
-        key=jax.random.key(running.key),
+        key=running.base(),
         depth=depth,
         activation=activations.get(activation),
         steps=steps,

@@ -123,7 +123,7 @@ def training_study(
     for word, known in (("calibrated", names), ("observe", OBSERVABLE)):
         if unknown := sorted(set(given[word]) - set(known)):
             raise ValueError(f"Expected `{word}` to be drawn from {', '.join(known)}, got {unknown[0]!r}.")
-    phi, base = activations.get(activation), jax.random.key(running.key)
+    phi, base = activations.get(activation), running.base()
     spec = TrajectorySpec(
         steps=(0, -1) if keep_predictions else (-1,),
         grams=(),
