@@ -1,5 +1,6 @@
 """Every notebook runs from top to bottom with small settings, shows pictures, and is kept without outputs."""
 
+import contextlib
 import json
 import re
 import sys
@@ -29,14 +30,13 @@ def warnings(notebook):
     return [line for line in lines if re.search("warning", line, re.IGNORECASE)]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A function that runs a notebook in a folder and returns it with its outputs, as a fresh kernel would.
+@contextlib.contextmanager
+def kernel(own):
+    """A function that runs a notebook in a folder and returns it with its outputs; notebooks see no names of others.
 
-    One kernel serves all notebooks, since JAX takes seconds to start; each finds no names of the one before. It has
-    small settings, this interpreter wherever others have kernels, and no configuration or history of the user's.
+    Its kernel has small settings, this interpreter wherever others have kernels, and no configuration or history of the
+    user's: these are in the folder `own`.
     """
-    own = tmp_path_factory.mktemp("jupyter")
     spec = own / "JUPYTER_DATA_DIR" / "kernels" / "here"
     spec.mkdir(parents=True)
     # Frozen modules make the kernel's debugger warn.
@@ -55,7 +55,22 @@ def run(tmp_path_factory):
             return client.nb
 
         yield run_in
+        client.nb = v4.new_notebook()
         client.execute(cleanup_kc=True)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """One kernel for all notebooks, since JAX takes seconds to start."""
+    with kernel(tmp_path_factory.mktemp("jupyter")) as run:
+        yield run
+
+
+@pytest.fixture
+def run_afresh(tmp_path_factory):
+    """A kernel of the test's own: notebooks before it leave loggers and modules behind."""
+    with kernel(tmp_path_factory.mktemp("jupyter")) as run:
+        yield run
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -80,7 +95,7 @@ def test_notebook_is_stripped_small_for_tests_and_linked(path):
 
 def test_a_notebook_finds_no_names_of_another(run, tmp_path):
     run(v4.new_notebook(cells=[v4.new_code_cell("left = 1")]), tmp_path)
-    with pytest.raises(CellExecutionError, match="NameError: name 'left'"):
+    with pytest.raises(CellExecutionError, match="name 'left' is not defined"):
         run(v4.new_notebook(cells=[v4.new_code_cell("left")]), tmp_path)
 
 
@@ -94,12 +109,14 @@ def test_a_failing_cell_fails(run, tmp_path):
         run(notebook, tmp_path)
 
 
-def test_what_a_run_shows_is_seen(run, tmp_path):
+def test_what_a_run_shows_is_seen(run_afresh, tmp_path):
     plot = "%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([1, 2]);"
     about = "import os, pathlib, sys\nprint(os.environ['MUPJAX_SMOKE'], pathlib.Path.cwd(), sys.executable)"
     warn = "import warnings\nwarnings.warn('mind')"
     log = "import logging\nlogging.basicConfig()\nlogging.getLogger('a').warning('mind')"
-    notebook = run(v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in (plot, about, warn, log)]), tmp_path)
+    notebook = run_afresh(
+        v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in (plot, about, warn, log)]), tmp_path
+    )
     assert len(pictures(notebook)) == 1
     assert notebook.cells[1].outputs[0].text == f"1 {tmp_path} {sys.executable}\n"
     first, *_, last = warnings(notebook)

@@ -12,6 +12,7 @@ from importlib import metadata
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -52,7 +53,7 @@ def arguments_json(arguments: Mapping[str, Any]) -> str:
     def plain(value: Any) -> Any:
         if callable(value) and (name := optim.own_name(value)):
             return name
-        if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+        if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
             return jax.random.key_data(value).tolist()
         if isinstance(value, partial):
             value = optim.canonical(value)  # equal partials are equal arguments

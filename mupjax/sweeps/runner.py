@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypedDict, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mupjax import _checks, devices
@@ -123,7 +124,7 @@ class Running(NamedTuple):
     def base(self) -> jax.Array:
         """Return the base of all random keys, a typed JAX key. ValueError where `key` is none."""
         base = _checks.key(self.key)
-        typed = jax.dtypes.issubdtype(base.dtype, jax.dtypes.prng_key)
+        typed = jnp.issubdtype(base.dtype, jax.dtypes.prng_key)
         return base if typed else jax.random.wrap_key_data(base)
 
 

@@ -108,7 +108,7 @@ def test_the_kernel_moves_as_theory_says():
 def test_full_batch_descent_sharpens_to_the_edge_and_hovers_there():
     """Progressive sharpening (Cohen et al. 2021): mse, the sharpness rises to 2/eta and stays about it, every seed."""
     task, factors = noise(num_train=24, dim=4), (0.4, 0.8)
-    options = dict(activations=("tanh",), width=64, depth=3, schedules=("constant",), record_every=15)
+    options = dict(activations=("tanh",), width=64, depth=3, schedules=("constant",), record_every=30)
     data = catapult_study(task, factors=factors, seeds=3, steps=1500, **options).isel(activation=0, schedule=0)
     edge = (data.rate * data.sharpness).values
     late = edge[..., edge.shape[-1] // 2 :]

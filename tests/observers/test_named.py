@@ -24,7 +24,8 @@ def observed():
     return mupjax.sweep(TASK, parametrizations=(mup(), ntp()), widths=(4, 8), padding="always", **GRID)
 
 
-def alone(preset, width, rate, seed):
+def alone(preset, width, seed):
+    """What the observers see of one network, as a function of the rate: one program for all rates."""
     model = MLP(width, 2, 1, preset, "tanh")
     scaling = scaling_tree(jax.eval_shape(model.init, jax.random.key(0), TASK.x_train[:1]))
     seen = {
@@ -35,16 +36,17 @@ def alone(preset, width, rate, seed):
     }
     seen = {name: dense.Observer(observe, 2) for name, observe in seen.items()}
     key = runs.run_key(jax.random.key(0), seed, width)
-    settings = dict(width=width, depth=2, learning_rate=rate, steps=4, key=key, observers=seen)
-    return dense.train(TASK, preset, **settings).observed
+    settings = dict(width=width, depth=2, steps=4, key=key, observers=seen)
+    return jax.jit(lambda rate: dense.train(TASK, preset, learning_rate=rate, **settings).observed)
 
 
 @pytest.mark.parametrize("name", ["mup", "ntp"])
 @pytest.mark.parametrize("width", [4, 8])
 def test_padded_runs_observe_what_each_network_alone_does(observed, name, width):
     preset = {"mup": mup(), "ntp": ntp()}[name]
+    network = alone(preset, width, seed=1)
     for rate in (0.1, 0.3):
-        wanted = alone(preset, width, rate, seed=1)
+        wanted = network(rate)
         row = observed.sel(parametrization=name, width=width, learning_rate=rate, seed=1).squeeze()
         np.testing.assert_allclose(row.sharpness, wanted["sharpness"].values[:, 0], rtol=1e-4)
         np.testing.assert_allclose(row.cosine, wanted["cosines"].network, atol=1e-3)
