@@ -85,7 +85,8 @@ def sweep(given: Sweep) -> None:
 
     task = datasets.load(given.data.dataset, **task_settings)
     if given.dry_run:
-        grid = grid_of(task, spec=SPEC, **settings | {"key": key(given.running.key)})
+        settings["key"] = key(given.running.key)
+        grid = grid_of(task, spec=SPEC, **settings)
         planned = plan(task, grid)
         running.print_table(*table(planned, grid))
         compiled = len(planned.programs)
