@@ -8,7 +8,7 @@ import typer
 
 from mupjax.cli import options, parsing, running
 from mupjax.cli.command import Command, keywords
-from mupjax.observers.named import NAMES as OBSERVERS
+from mupjax.observers.named import OF_FEATURES as OBSERVERS
 from mupjax.sweeps.grid import PADDING
 
 

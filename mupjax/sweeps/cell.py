@@ -97,7 +97,8 @@ def _trainer(family: Family, names: tuple[str, ...], every: int) -> Callable[[Ru
 
     def train(run: Run, task: Task, batches: Any) -> Trajectory:
         def observe(features: Any, scaling: Any) -> Any:
-            return named.observers(names, every, features, scaling, task, family.centred)
+            inputs = task.x_train[: named.INPUTS]
+            return named.observers(names, every, named.Observed(features, scaling, task, family.centred, inputs))
 
         return padded.train(task, run.member, run.key, run.rate, batches, family, observe if names else None)
 

@@ -17,7 +17,7 @@ from mupjax._checks import check_counts as check_counts
 from mupjax._checks import check_distinct as check_distinct
 from mupjax.activations import Activation
 from mupjax.dynamics import padded
-from mupjax.observers.named import NAMES as OBSERVABLE
+from mupjax.observers.named import OF_FEATURES as OBSERVABLE
 from mupjax.optim import Optimizer
 from mupjax.parametrization import Parametrization
 from mupjax.task import Task

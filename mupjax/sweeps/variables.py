@@ -6,7 +6,7 @@ from mupjax.observers import named
 from mupjax.results.variables import TRAJECTORY, WIDTH, Variable, along, index
 
 _RUNS = ("parametrization", "depth", "optimizer", "width", "learning_rate", "seed")
-_OBSERVED = {name: Variable(dims, words) for name, (dims, words) in named.variables(named.NAMES).items()}
+_OBSERVED = {name: Variable(dims, words) for name, (dims, words) in named.variables(named.OF_FEATURES).items()}
 VARIABLES: dict[str, Variable] = {
     **along(_RUNS, TRAJECTORY | _OBSERVED),
     "asked": Variable(("optimizer", "learning_rate"), "whether the optimizer was run with the rate", units=""),

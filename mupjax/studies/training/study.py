@@ -20,8 +20,9 @@ from mupjax.activations import Activation
 from mupjax.dynamics import dense
 from mupjax.dynamics.dense import Batch, Observer, State
 from mupjax.dynamics.runs import BATCHES, map_runs, run_key
-from mupjax.network import MLP, hidden_widths
-from mupjax.observers import curvature, ranks
+from mupjax.network import MLP, features_of, hidden_widths, scaling_tree
+from mupjax.observers import named, ranks
+from mupjax.observers.named import Observed
 from mupjax.optim import initial_rates
 from mupjax.parametrization import Parametrization
 from mupjax.studies.training.variables import VARIABLES
@@ -34,7 +35,6 @@ from mupjax.trajectory import TrajectorySpec
 if TYPE_CHECKING:
     import xarray as xr
 
-OBSERVABLE = ("ranks", "contributions", "preactivations", "ntk")
 CELL_DIMS = ("parametrization", "width")
 PARTS = ranks.Contributions._fields
 
@@ -91,7 +91,8 @@ def training_study(
       calibrated: names of the parametrizations whose first step's base rates are calibrated.
       record_every: steps between records.
       observe: any of 'ranks' (of features), 'contributions' (of initial weights, first and later updates),
-        'preactivations' (how much a step moved them) and 'ntk' (how far the tangent kernel is from its start).
+        'preactivations' (how much a step moved them), 'ntk' (how far the tangent kernel is from its start), and what
+        `sweep` observes.
       observe_inputs: of how many training inputs, picked at random; all where there are fewer. A tangent kernel holds
         the square of their number times that of outputs.
       keep_predictions: whether to keep the outputs of the test inputs, at the start and after the last step.
@@ -120,7 +121,7 @@ def training_study(
     names = [p.name for p in presets]
     check_counts(depth=depth, steps=steps, seeds=seeds, record_every=record_every, observe_inputs=observe_inputs)
     check_distinct(parametrizations=names, widths=widths)
-    for word, known in (("calibrated", names), ("observe", OBSERVABLE)):
+    for word, known in (("calibrated", names), ("observe", named.NAMES)):
         if unknown := sorted(set(given[word]) - set(known)):
             raise ValueError(f"Expected `{word}` to be drawn from {', '.join(known)}, got {unknown[0]!r}.")
     phi, base = activations.get(activation), running.base()
@@ -167,7 +168,8 @@ def networks(task: Task, model: MLP, is_calibrated: bool, settings: _Settings) -
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*Hajjar", UserWarning)  # here theory is put to the test
         found = map_runs(train, runs, task)
-    return {name: np.asarray(array)[None] for name, array in found.items()}
+    observed = named.arrays(found.pop("observed"))
+    return {name: np.asarray(array)[None] for name, array in (found | observed).items()}
 
 
 def _need(task: Task, layers: tuple[int, ...], settings: _Settings) -> runner.Need:
@@ -221,15 +223,7 @@ def _train(
         whole["test_error"] = jnp.where(jnp.all(jnp.isfinite(trained.predictions[-1])), wrong, jnp.nan)
     if len(spec.steps) > 1:
         whole["predictions"] = trained.predictions
-    if "ranks" in trained.observed:
-        whole |= {f"rank_{name}": getattr(trained.observed["ranks"], name).numerical for name in ("h", "x")}
-    if "contributions" in trained.observed:
-        whole["contribution"] = jnp.stack(trained.observed["contributions"])
-    if "preactivations" in trained.observed:
-        whole["preactivation_change"] = trained.observed["preactivations"]
-    if "ntk" in trained.observed:
-        whole["ntk_change"] = trained.observed["ntk"]
-    return whole
+    return whole | {"observed": {name: value for name, value in trained.observed.items() if name != "loss"}}
 
 
 def _runs(base: jax.Array, width: int, seeds: int, task: Task, batch_size: int, steps: int) -> _Run:
@@ -248,10 +242,9 @@ def _observers(model: MLP, task: Task, chosen: Any, observe: Sequence[str], ever
         f: Any = model.apply({"params": state.params}, batch.x)
         return jnp.mean(loss_per_sample(task.loss, f, batch.y))
 
-    inputs = task.x_train[chosen]
-    makers = {"ranks": ranks.feature_ranks, "contributions": ranks.contributions}
-    makers |= {"preactivations": curvature.preactivation_changes, "ntk": curvature.ntk_change}
-    return {"loss": Observer(loss, every)} | {name: Observer(makers[name](model, inputs), every) for name in observe}
+    boxed = jax.eval_shape(partial(model.init, jax.random.key(0)), task.x_train[:1])
+    of = Observed(partial(features_of, model), scaling_tree(boxed), task, False, task.x_train[chosen], model)
+    return {"loss": Observer(loss, every)} | dict(named.observers(observe, every, of))
 
 
 def _layout(
@@ -274,14 +267,7 @@ def _layout(
             about_x, about_y = VARIABLES[f"{name}_input"], VARIABLES[f"{name}_target"]
             known[f"{name}_input"] = about_x.dims, np.asarray(x), about_x.attrs
             known[f"{name}_target"] = about_y.dims[: np.asarray(y).ndim], np.asarray(y), about_y.attrs
-    of_observed = {
-        "ranks": {"rank_h": "int32", "rank_x": "int32"},
-        "contributions": {"contribution": single},
-        "preactivations": {"preactivation_change": single},
-        "ntk": {"ntk_change": single},
-    }
-    for name in settings.observe:
-        found |= of_observed[name]
+    found |= {name: "int32" if name.startswith("rank_") else single for name in named.variables(settings.observe)}
     variables = results.filled(VARIABLES, found)
     steps = range(0, settings.steps + 1, settings.every)
     coords = {

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from mupjax.observers import named
 from mupjax.results.variables import Variable, along, index
 
+_OBSERVED = {
+    name: Variable(tuple("step" if dim == "observe_step" else dim for dim in dims), long_name)
+    for name, (dims, long_name) in named.variables(named.NAMES).items()
+}
 VARIABLES: dict[str, Variable] = {
+    **along(("parametrization", "width", "seed"), _OBSERVED),
     **along(
         ("parametrization", "width", "seed"),
         {
@@ -13,16 +19,6 @@ VARIABLES: dict[str, Variable] = {
             "clipped": Variable(("kernel",), "whether the calibrated rate reached its cap"),
             "train_loss": Variable((), "loss of the training set after the last step"),
             "test_error": Variable((), "test error: share of inputs in a wrong class"),
-            "rank_h": Variable(("step", "layer"), "numerical rank of the preactivations"),
-            "rank_x": Variable(("step", "layer"), "numerical rank of the activations"),
-            "contribution": Variable(
-                ("part", "step", "kernel"),
-                "mean |contribution| to preactivations (kernel L + 1: to the outputs)",
-            ),
-            "preactivation_change": Variable(
-                ("step", "layer"), "relative change of the preactivations in the step before"
-            ),
-            "ntk_change": Variable(("step",), "relative change of the tangent kernel since the start"),
             "predictions": Variable(("time", "test_index", "output"), "outputs of the test inputs"),
         },
     ),
