@@ -60,7 +60,7 @@ class Info(NamedTuple):
 def run(
     task: Task,
     key: jax.Array,
-    rate: optim.LearningRate,
+    rate: optim.LearningRate | None,
     batches: Any,
     factors: jax.Array | np.ndarray | None,
     design: Design,
@@ -73,7 +73,7 @@ def run(
 def _run(
     task: Task,
     key: jax.Array,
-    rate: optim.LearningRate,
+    rate: Any,
     batches: Any,
     factors: jax.Array | np.ndarray | None,
     design: Design,
