@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ class Run(NamedTuple):
 
     member: padded.Member
     key: jax.Array
-    rate: jax.Array
+    rate: Any
 
 
 def batches_of(task: Task, grid: Grid) -> jax.Array | None:
