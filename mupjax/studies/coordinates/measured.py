@@ -125,7 +125,7 @@ def builder(optimizer: Any, learning_rate: optim.LearningRate | None, boxed: PyT
     if not callable(rate) and not 0 < rate < float("inf"):
         raise ValueError(f"Expected `learning_rate` to be finite and positive, got learning_rate={rate!r}.")
 
-    def build(boxed: PyTree) -> object:
+    def build(boxed: PyTree) -> Any:
         return fn(scaling_tree(boxed), rate) if scaled else fn(rate)
 
     form = "(scaling, learning_rate)" if scaled else "(learning_rate)"
