@@ -14,7 +14,7 @@ weights of a network of that width with the same key (`rowwise_normal`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import flax.linen as nn
@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import lax
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from mupjax import activations, devices
 from mupjax.activations import Activation
@@ -36,28 +36,30 @@ class ScaledParam(struct.PyTreeNode, nn.meta.AxisMetadata):
     `flax.serialization.to_bytes` writes the value alone: keep `Parametrization.to_json()` beside a checkpoint.
     """
 
-    value: Any
+    value: PyTree
     scaling: ParamScaling = struct.field(pytree_node=False)
 
-    def unbox(self) -> Any:
+    def unbox(self) -> PyTree:
         return self.value
 
-    def replace_boxed(self, val: Any) -> ScaledParam:
+    def replace_boxed(self, val: PyTree) -> ScaledParam:
         return self.replace(value=val)
 
-    def add_axis(self, index: int, params: dict[Any, Any]) -> ScaledParam:
+    def add_axis(self, index: int, params: Mapping[object, object]) -> ScaledParam:
         return self  # nn.scan and nn.vmap stack layers of one shape: the scaling is per layer already
 
-    def remove_axis(self, index: int, params: dict[Any, Any]) -> ScaledParam:
+    def remove_axis(self, index: int, params: Mapping[object, object]) -> ScaledParam:
         return self
 
 
-def is_boxed(node: Any) -> bool:
+def is_boxed(node: object) -> bool:
     """Whether a pytree node is a ScaledParam box."""
     return isinstance(node, ScaledParam)
 
 
-def rowwise_normal(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> Float[Array, "fan_in fan_out"]:
+def rowwise_normal(
+    key: jax.Array, shape: tuple[int, ...], dtype: jax.typing.DTypeLike
+) -> Float[Array, "fan_in fan_out"]:
     """Draw standard Gaussians row by row: row r depends on the key, r and a prefix of its columns alone.
 
     So the kernel of a narrow layer is the top left block of a wider layer's kernel with the same key, which padded
@@ -78,11 +80,11 @@ class Scales(Protocol):
     @property
     def name(self) -> str: ...
 
-    def scales(self, role: Role, fan_in: Any, fan_out: Any, layer: int | None = None) -> ParamScaling: ...
+    def scales(self, role: Role, fan_in: ArrayLike, fan_out: ArrayLike, layer: int | None = None) -> ParamScaling: ...
 
     def has_bias(self, layer: int) -> bool: ...
 
-    def residual_factors(self, depth: int) -> tuple[Any, Any] | None: ...
+    def residual_factors(self, depth: int) -> tuple[ArrayLike, ArrayLike] | None: ...
 
     def layer_widths(self, width: int, depth: int) -> tuple[int, ...]: ...
 
@@ -113,8 +115,8 @@ class Dense(nn.Module):
     parametrization: Scales
     use_bias: bool = False
     layer: int | None = None
-    precision: Any = None
-    present: tuple[Any, Any] = (None, None)
+    precision: lax.PrecisionLike = None
+    present: tuple[ArrayLike | None, ArrayLike | None] = (None, None)
 
     @nn.compact
     def __call__(self, x: Float[ArrayLike, "*batch fan_in"]) -> Float[Array, "*batch fan_out"]:
@@ -130,7 +132,7 @@ class Dense(nn.Module):
         return y
 
     def _scaled_param(
-        self, name: str, role: Role, fan_in: int, shape: tuple[int, ...], dtype: Any
+        self, name: str, role: Role, fan_in: int, shape: tuple[int, ...], dtype: np.dtype
     ) -> tuple[jax.Array, ParamScaling]:
         scaling = self.parametrization.scales(role, fan_in, self.features, self.layer)
 
@@ -153,12 +155,12 @@ class Dense(nn.Module):
         return jnp.asarray(nn.meta.unbox(param)), scaling  # restored parameters may be NumPy's
 
 
-def _is(number: Any, constant: float) -> bool:
+def _is(number: object, constant: float) -> bool:
     """Whether a number is this constant; a traced one never is."""
     return isinstance(number, int | float) and number == constant
 
 
-def _without_absent(values: jax.Array, *present: Any) -> jax.Array:
+def _without_absent(values: jax.Array, *present: ArrayLike | None) -> jax.Array:
     """Return `values` with zeros beyond the first present[k] entries of its last axes; None keeps an axis whole."""
     for axis, number in enumerate(present, start=values.ndim - len(present)):
         if number is not None:
@@ -217,8 +219,8 @@ class MLP(nn.Module):
     parametrization: Scales
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh"
     use_bias: bool | None = None
-    precision: Any = None
-    present: Any = None
+    precision: lax.PrecisionLike = None
+    present: jax.Array | np.ndarray | Sequence[int] | None = None
 
     def setup(self) -> None:
         widths = hidden_widths(self.width, self.depth, self.parametrization)
@@ -256,7 +258,7 @@ class MLP(nn.Module):
         return self.features(inputs).f
 
 
-def features_of(model: MLP, params: Any, inputs: Float[ArrayLike, "*batch d"]) -> Features:
+def features_of(model: MLP, params: PyTree, inputs: Float[ArrayLike, "*batch d"]) -> Features:
     """Return `model.features` of unboxed parameters.
 
     Example:
@@ -298,12 +300,12 @@ def hidden_widths(width: Any, depth: int, parametrization: Scales | None = None)
     return widths
 
 
-def _check_positive(name: str, value: Any) -> None:
+def _check_positive(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"Expected `{name}` to be a positive int, got {name}={value!r}.")
 
 
-def scaling_tree(variables: Any, default: ParamScaling | None = None) -> Any:
+def scaling_tree(variables: PyTree, default: ParamScaling | None = None) -> PyTree[ParamScaling]:
     """Return a tree shaped like the unboxed parameters whose leaves are their ParamScaling.
 
     Args:
@@ -324,7 +326,7 @@ def scaling_tree(variables: Any, default: ParamScaling | None = None) -> Any:
     return treedef.unflatten([leaf.scaling if is_boxed(leaf) else default for _, leaf in leaves])
 
 
-def describe(scaling: Any) -> list[dict[str, Any]]:
+def describe(scaling: PyTree[ParamScaling]) -> list[dict[str, Any]]:
     """Return one row per parameter of a scaling tree: its path and every number of its ParamScaling."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(scaling, is_leaf=lambda node: isinstance(node, ParamScaling))
     return [

@@ -17,11 +17,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import ArrayLike, PyTree
 
 from mupjax import devices, optim
 from mupjax.activations import Activation
 from mupjax.dynamics import dense
-from mupjax.network import MLP, features_of, hidden_widths, scaling_tree
+from mupjax.network import MLP, Features, features_of, hidden_widths, scaling_tree
 from mupjax.parametrization import Parametrization, ParamScaling, Role, Traits
 from mupjax.task import Task
 from mupjax.trajectory import Trajectory, TrajectorySpec
@@ -40,9 +41,9 @@ class Member(NamedTuple):
         residual branches.
     """
 
-    widths: Any
-    scalings: Any
-    residual: Any
+    widths: jax.Array | np.ndarray
+    scalings: jax.Array | np.ndarray
+    residual: jax.Array | np.ndarray
 
 
 class Family(NamedTuple):
@@ -70,7 +71,7 @@ class Family(NamedTuple):
 
 
 # (network, scaling tree) -> observers by name; the network is a function of parameters and inputs to Features.
-Observe = Callable[[Callable[[Any, Any], Any], Any], tuple[tuple[str, dense.Observer], ...]]
+Observe = Callable[[Callable[[PyTree, jax.Array], Features], optim.ScalingTree], tuple[tuple[str, dense.Observer], ...]]
 
 
 def member(parametrization: Parametrization, task: Task, widths: tuple[int, ...]) -> Member:
@@ -118,7 +119,7 @@ class _MemberScales:
     traits: Traits
     name: str = "a family"
 
-    def scales(self, role: Role, fan_in: Any, fan_out: Any, layer: Any = None) -> ParamScaling:
+    def scales(self, role: Role, fan_in: ArrayLike, fan_out: ArrayLike, layer: Any = None) -> ParamScaling:
         depth, row = len(self.member.widths), layer - 1
         is_bias = role in ("bias", "output_bias")
         numbers: dict[str, Any] = dict(zip(_NUMBERS, self.member.scalings[row + is_bias * (depth + 1)], strict=True))
@@ -133,7 +134,7 @@ class _MemberScales:
     def has_bias(self, layer: int) -> bool:
         return self.traits.biases
 
-    def residual_factors(self, depth: int) -> tuple[Any, Any] | None:
+    def residual_factors(self, depth: int) -> tuple[ArrayLike, ArrayLike] | None:
         return (self.member.residual[0], self.member.residual[1]) if self.traits.residual else None
 
     def layer_widths(self, width: int, depth: int) -> tuple[int, ...]:
@@ -150,7 +151,13 @@ def model(task: Task, one: Member, family: Family) -> MLP:
 
 
 def train(
-    task: Task, one: Member, key: jax.Array, rate: Any, batches: Any, family: Family, observe: Observe | None = None
+    task: Task,
+    one: Member,
+    key: jax.Array,
+    rate: optim.LearningRate,
+    batches: jax.Array | None,
+    family: Family,
+    observe: Observe | None = None,
 ) -> Trajectory:
     """Train one member of a family. Pure in everything but `family`, which is static.
 

@@ -9,6 +9,7 @@ import platform
 from collections.abc import Mapping
 from functools import partial
 from importlib import metadata
+from types import CodeType
 from typing import Any
 
 import jax
@@ -21,7 +22,7 @@ from mupjax.task import Task
 
 
 def attributes(
-    kind: str, arguments: Mapping[str, Any], about: Mapping[str, Any], task: Task | None = None
+    kind: str, arguments: Mapping[str, object], about: Mapping[str, object], task: Task | None = None
 ) -> dict[str, str]:
     """Return a Dataset's attributes: its kind, arguments as JSON (what a store is known by), versions and the device.
 
@@ -44,13 +45,13 @@ def digest_of(arrays: PyTree) -> str:
     return f"SHA-256 {digest.hexdigest()[:16]}"
 
 
-def arguments_json(arguments: Mapping[str, Any]) -> str:
+def arguments_json(arguments: Mapping[str, object]) -> str:
     """Return arguments as canonical JSON, equal for equal comparisons: records field by field.
 
     Functions stand as their names with a digest of their code, defaults and closures, where they have these.
     """
 
-    def plain(value: Any) -> Any:
+    def plain(value: object) -> object:
         if callable(value) and (name := optim.own_name(value)):
             return name
         if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
@@ -77,7 +78,7 @@ def _function(function: Any) -> str:
     return f"{name} {hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def _instructions(code: Any) -> tuple[Any, ...]:
+def _instructions(code: CodeType) -> tuple[object, ...]:
     """What a function's code does, without its place in a file."""
     constants = [_instructions(c) if hasattr(c, "co_code") else c for c in code.co_consts]
     return code.co_code, code.co_names, constants

@@ -17,7 +17,7 @@ import tempfile
 import time
 import uuid
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +133,7 @@ def put(
     path = Path(path)
     if is_done(path, cell):
         return cell
-    chunks: dict[str, Any] = {}
+    chunks: dict[str, object] = {}
     with zarr.config.set({"array.write_empty_chunks": True}):  # NaN that was computed is not what was never written
         group = zarr.open_group(path, mode="r+")
         for name, values in arrays.items():
@@ -271,7 +271,7 @@ def _entries(store: Path) -> list[Any]:
     return [json.loads(file.read_text()) for file in sorted((store / _DONE).glob("*.json")) if file.name != "zarr.json"]
 
 
-def _put_in_place(dataset: xr.Dataset, out: Path, complete: Any) -> Path:
+def _put_in_place(dataset: xr.Dataset, out: Path, complete: Callable[[Path], object]) -> Path:
     """Write into a temporary folder beside the store, `complete` it, list its files, and rename it when it is whole."""
     out.mkdir(parents=True, exist_ok=True)
     if (out / STORE).exists():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -122,7 +122,7 @@ def train_seeds(
         options = {"memory_gb": settings.memory_gb, "max_directions": settings.max_directions}
         train = partial(matrix_free.train, **options)
 
-    def run(key: jax.Array, task: Task, rate: jax.Array, batches: Any) -> Trajectory:
+    def run(key: jax.Array, task: Task, rate: jax.Array, batches: jax.Array | None) -> Trajectory:
         return train(
             task,
             preset,

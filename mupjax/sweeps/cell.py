@@ -10,12 +10,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from mupjax.dynamics import padded
+from mupjax.dynamics.dense import Observer
 from mupjax.dynamics.padded import Family
 from mupjax.dynamics.runs import BATCHES, map_runs, run_key
 from mupjax.network import hidden_widths
 from mupjax.observers import named
+from mupjax.observers.curvature import FeatureFunction
+from mupjax.optim import ScalingTree
 from mupjax.sweeps.grid import Grid
 from mupjax.sweeps.plan import Cell, Program
 from mupjax.task import Task, batch_order
@@ -26,11 +30,11 @@ class Run(NamedTuple):
     """Numbers of one run, or arrays of many: which network, its key and its base learning rate."""
 
     member: padded.Member
-    key: Any
+    key: jax.Array
     rate: Any
 
 
-def batches_of(task: Task, grid: Grid) -> Any:
+def batches_of(task: Task, grid: Grid) -> jax.Array | None:
     """Return [T, B] inputs of every step, the same for all runs, or None for the full batch."""
     if grid.batch_size is None:
         return None
@@ -44,7 +48,9 @@ def _batches(data: tuple[int, ...], impl: str, num_train: int, batch_size: int, 
     return batch_order(jax.random.fold_in(base, BATCHES), num_train, batch_size, steps)
 
 
-def run_cell(task: Task, grid: Grid, program: Program, cell: Cell, batches: Any) -> Trajectory:
+def run_cell(
+    task: Task, grid: Grid, program: Program, cell: Cell, batches: jax.Array | np.ndarray | None
+) -> Trajectory:
     """Train all runs of a cell; a Trajectory of NumPy arrays [widths, rates, seeds, ...]."""
     family = Family(
         program.widths,
@@ -64,8 +70,8 @@ def run_cell(task: Task, grid: Grid, program: Program, cell: Cell, batches: Any)
 
 
 def in_chunks(
-    fn: Callable[..., Any], chunks: Iterable[Any], num_runs: int, *shared: Any, inner: str | None = None
-) -> Any:
+    fn: Callable[..., PyTree], chunks: Iterable[PyTree], num_runs: int, *shared: PyTree, inner: str | None = None
+) -> PyTree:
     """Compute `fn(run, *shared)` for every run, a chunk of runs a call (`map_runs`); a pytree of NumPy arrays.
 
     Args:
@@ -92,11 +98,11 @@ def _copy(here: slice, whole: np.ndarray, part: jax.Array) -> None:
 
 
 @lru_cache(maxsize=64)
-def _trainer(family: Family, names: tuple[str, ...], every: int) -> Callable[[Run, Task, Any], Trajectory]:
+def _trainer(family: Family, names: tuple[str, ...], every: int) -> Callable[[Run, Task, jax.Array | None], Trajectory]:
     """One function a family, so that `map_runs` finds its compiled program again."""
 
-    def train(run: Run, task: Task, batches: Any) -> Trajectory:
-        def observe(features: Any, scaling: Any) -> Any:
+    def train(run: Run, task: Task, batches: jax.Array | None) -> Trajectory:
+        def observe(features: FeatureFunction, scaling: ScalingTree) -> tuple[tuple[str, Observer], ...]:
             inputs = task.x_train[: named.INPUTS]
             return named.observers(names, every, named.Observed(features, scaling, task, family.centred, inputs))
 

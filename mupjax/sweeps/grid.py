@@ -144,12 +144,14 @@ def grid_of(
     )
 
 
-def _scaling(task: Task, width: Any, depth: int, preset: Parametrization, phi: Activation) -> Any:
+def _scaling(
+    task: Task, width: int | tuple[int, ...], depth: int, preset: Parametrization, phi: Activation
+) -> optim.ScalingTree:
     model = network.MLP(width, depth, task.out_dim, preset, phi)
     return network.scaling_tree(jax.eval_shape(partial(model.init, jax.random.key(0)), task.x_train[:1]))
 
 
-def _check_profile(preset: Parametrization, widths: tuple[Any, ...], depth: int) -> None:
+def _check_profile(preset: Parametrization, widths: tuple[int | tuple[int, ...], ...], depth: int) -> None:
     """Raise ValueError where a number stands for widths that grow with depth: a grid has the same widths for all."""
     for width in widths:
         if preset.width_profile and depth > 1 and isinstance(width, int):

@@ -12,7 +12,7 @@ import math
 import re
 from functools import partial
 from itertools import pairwise, product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -112,7 +112,7 @@ def step_flops(task: Task, widths: tuple[int, ...], batch_size: int | None) -> i
     return 2 * batch * (3 * sum(a * b for a, b in pairwise(sizes)) - task.input_dim * widths[0])
 
 
-def describe(chosen: Plan) -> dict[str, Any]:
+def describe(chosen: Plan) -> dict[str, object]:
     """Return what is stored of a plan: bits depend on it, and where runs are vmapped on the devices that share them."""
     vmapped = any(program.inner == "vmap" for program in chosen.programs)
     return {

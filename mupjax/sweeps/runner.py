@@ -64,7 +64,7 @@ class Cell(NamedTuple):
     label: str
     where: Mapping[str, tuple[int, ...]]
     compute: Compute
-    args: tuple[Any, ...]
+    args: tuple[object, ...]
     work: float = 1.0
     need: Need = Need()
     reads: bool = False
@@ -82,7 +82,7 @@ class Study(NamedTuple):
 
     layout: Layout
     cells: tuple[Cell, ...]
-    plan: Mapping[str, Any] | None = None
+    plan: Mapping[str, object] | None = None
     derive: Callable[[xr.Dataset], xr.Dataset] | None = None
 
 
@@ -93,7 +93,7 @@ class Options(TypedDict, total=False):
     memory_gb: float | None
     out: str | os.PathLike[str] | None
     executor: Executor | None
-    about: Mapping[str, Any]
+    about: Mapping[str, object]
     derive: Callable[[xr.Dataset], xr.Dataset] | None
     progress: bool
 
@@ -117,7 +117,7 @@ class Running(NamedTuple):
     memory_gb: float | None = None
     out: str | os.PathLike[str] | None = None
     executor: Executor | None = None
-    about: Mapping[str, Any] = {}
+    about: Mapping[str, object] = {}
     derive: Callable[[xr.Dataset], xr.Dataset] | None = None
     progress: bool = False
 
@@ -253,7 +253,7 @@ def _both(*steps: Callable[[xr.Dataset], xr.Dataset] | None) -> Callable[[xr.Dat
     return derive
 
 
-def _run_share(jobs: Sequence[tuple[Cell, Any]], progress: Progress) -> Exception | None:
+def _run_share(jobs: Sequence[tuple[Cell, tuple[Path, Cell, str, str]]], progress: Progress) -> Exception | None:
     """Run jobs in this process; under `jax.distributed` a failure waits until the others have heard of it."""
     for cell, job in jobs:
         progress.start(cell)

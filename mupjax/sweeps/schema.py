@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import numpy as np
@@ -21,7 +20,7 @@ RUN_DIMS = ("parametrization", "depth", "optimizer", "width", "learning_rate", "
 CELL_DIMS = RUN_DIMS[:4]  # a cell is one position along the first three and some along the fourth
 
 
-def of_grid(task: Task, grid: Grid, attrs: Mapping[str, Any]) -> Layout:
+def of_grid(task: Task, grid: Grid, attrs: Mapping[str, object]) -> Layout:
     """Return the layout of a sweep's Dataset.
 
     Args:
@@ -33,7 +32,7 @@ def of_grid(task: Task, grid: Grid, attrs: Mapping[str, Any]) -> Layout:
 
     spec, steps = grid.spec, grid.steps
     rates = sorted({rate for each in grid.rates for rate in each})
-    coords: dict[str, Any] = {
+    coords: dict[str, object] = {
         "parametrization": [p.name for p in grid.parametrizations],
         "depth": ("depth", list(grid.depths), VARIABLES["depth"].attrs),
         "optimizer": [name for name, _ in grid.optimizers],

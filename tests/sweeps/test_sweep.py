@@ -67,7 +67,7 @@ def test_dataset_has_the_agreed_names_units_and_rates(whole):
     assert whole.attrs["complete"] == 1
 
 
-@pytest.mark.parametrize(("name", "optimizer"), [("sgd", None), ("adam", optim.adam)])
+@pytest.mark.parametrize(("name", "optimizer"), [("sgd", optim.sgd), ("adam", optim.adam)])
 def test_every_run_is_the_network_it_says_it_is(whole, name, optimizer):
     batches = batch_order(jax.random.fold_in(jax.random.key(0), runs.BATCHES), 8, 4, 3)
     rate, seed, width = RATES[name][1], 1, 8

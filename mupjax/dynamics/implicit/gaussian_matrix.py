@@ -14,12 +14,14 @@ arXiv:2011.14522). Columns are in the program's precision; Gram matrices of new 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from mupjax import devices
 from mupjax.dynamics.gram import in_float64
@@ -79,7 +81,7 @@ def min_variance() -> float:
     return MIN_VARIANCE if devices.traits().float64 else MIN_VARIANCE_FLOAT32
 
 
-def unasked(shape: tuple[int, int], std: Any, room: tuple[int, int], dtype: Any) -> GaussianMatrix:
+def unasked(shape: tuple[int, int], std: ArrayLike, room: tuple[int, int], dtype: np.dtype) -> GaussianMatrix:
     """Return a matrix [m, n] of which nothing is known, with room for so many directions (right, left)."""
     m, n = shape
     right, left = map(capacity, room)
@@ -96,7 +98,9 @@ def unasked(shape: tuple[int, int], std: Any, room: tuple[int, int], dtype: Any)
     return GaussianMatrix(side(right, left, n, m), side(left, right, m, n), jnp.asarray(std, dtype))
 
 
-def ask(side: Side, other: Side, queries: Float[Array, "B n"], noise: Any, room: int | None) -> Question:
+def ask(
+    side: Side, other: Side, queries: Float[Array, "B n"], noise: Callable[[jax.Array], jax.Array], room: int | None
+) -> Question:
     """Find the directions of the queries and draw the answers of new ones.
 
     Args:

@@ -15,10 +15,12 @@ Symbols: L hidden layers; space l-1 is where h^l, x^l, dx^l, dh^l live; matrix j
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import ArrayLike, PyTree
 
 from mupjax import optim
 from mupjax.activations import Activation
@@ -28,7 +30,7 @@ from mupjax.dynamics.implicit.rows import combine
 from mupjax.parametrization import ParamScaling
 
 # (space, tag of the call, rows drawn in that space before, rows) -> independent standard Gaussians [rows, width].
-Draw = Callable[[int, jax.Array, Any, int], jax.Array]
+Draw = Callable[[int, jax.Array, ArrayLike, int], jax.Array]
 BIAS_TAG = 5  # beside the tags of the start: no later call has it
 
 
@@ -53,9 +55,9 @@ class Net(NamedTuple):
     each layer and [C] for the readout. matrices: what is known. start: the initial params.
     """
 
-    params: Any
+    params: PyTree
     matrices: tuple[GaussianMatrix, ...]
-    start: Any
+    start: PyTree
 
 
 class Pass(NamedTuple):
@@ -98,7 +100,7 @@ def principal_coordinates(inputs: jax.Array) -> jax.Array:
     return coordinates.astype(inputs.dtype)
 
 
-def initial(shape: Shape, spare: int, draw: Draw, tag: jax.Array, dtype: Any) -> Net:
+def initial(shape: Shape, spare: int, draw: Draw, tag: jax.Array, dtype: np.dtype) -> Net:
     """Return a network with explicit first layer and readout; `spare` is the most queries that are asked at once."""
     first_rows = shape.rank if len(shape.widths) == 1 else 0
     room = shape.room + spare
@@ -121,7 +123,7 @@ def initial(shape: Shape, spare: int, draw: Draw, tag: jax.Array, dtype: Any) ->
     return Net(params, matrices, params)
 
 
-def _initial_bias(shape: Shape, space: int, draw: Draw, tag: jax.Array, dtype: Any) -> jax.Array | None:
+def _initial_bias(shape: Shape, space: int, draw: Draw, tag: jax.Array, dtype: np.dtype) -> jax.Array | None:
     """The bias of layer `space` + 1; the readout's Gaussians come from a space of its own, of width C."""
     scaling = shape.biases[space]
     if scaling is None:
@@ -136,7 +138,7 @@ def _explicit_rows(shape: Shape, space: int) -> int:
     return (space == 0) * shape.rank + (space == len(shape.widths) - 1) * shape.out_dim
 
 
-def scaling_of(shape: Shape, factors: Any = None) -> Any:
+def scaling_of(shape: Shape, factors: jax.Array | np.ndarray | None = None) -> optim.ScalingTree:
     """Return the scaling tree of a network's small parameters.
 
     Args:
@@ -150,7 +152,7 @@ def scaling_of(shape: Shape, factors: Any = None) -> Any:
     return {"input": kernels[0], "hidden": hidden, "output": kernels[-1], "bias": shape.biases}
 
 
-def rows_before(shape: Shape, matrices: tuple[GaussianMatrix, ...], space: int) -> Any:
+def rows_before(shape: Shape, matrices: tuple[GaussianMatrix, ...], space: int) -> jax.Array:
     """Return how many Gaussian rows were drawn in a space: explicit weights, answers from below and from above."""
     bias = shape.biases[space]
     count = jnp.int32(_explicit_rows(shape, space) + (bias is not None and bias.init_std > 0))
@@ -189,7 +191,9 @@ def forward(shape: Shape, net: Net, xi: jax.Array, draw: Draw, tag: jax.Array, *
     return net._replace(matrices=tuple(matrices)), seen
 
 
-def backward(shape: Shape, net: Net, seen: Pass, chi: jax.Array, draw: Draw, tag: jax.Array) -> tuple[Net, Any, Back]:
+def backward(
+    shape: Shape, net: Net, seen: Pass, chi: jax.Array, draw: Draw, tag: jax.Array
+) -> tuple[Net, PyTree, Back]:
     """Return the network that was asked, gradients shaped like its parameters, and the backward vectors.
 
     Args:
@@ -233,5 +237,7 @@ def _plus_bias(h: jax.Array, bias: jax.Array | None) -> jax.Array:
     return h if bias is None else h + bias[None, :]
 
 
-def _noise(draw: Draw, space: int, tag: jax.Array, before: Any, std: jax.Array) -> Callable[[jax.Array], jax.Array]:
+def _noise(
+    draw: Draw, space: int, tag: jax.Array, before: ArrayLike, std: jax.Array
+) -> Callable[[jax.Array], jax.Array]:
     return lambda new: std * draw(space, tag, before, len(new))

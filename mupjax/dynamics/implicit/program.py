@@ -8,14 +8,16 @@ between two later steps is not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import lax
+from jaxtyping import ArrayLike, PyTree
 
 from mupjax import optim
 from mupjax.dynamics.gram import gram
@@ -27,7 +29,7 @@ from mupjax.task import Task, loss_per_sample
 from mupjax.trajectory import SpaceTime, Trajectory, TrajectorySpec
 
 # (key of a space, its width, rows at most) -> (tag of a call, rows drawn before, rows) -> Gaussians [rows, width].
-Source = Callable[[jax.Array, int, int], Callable[[jax.Array, Any, int], jax.Array]]
+Source = Callable[[jax.Array, int, int], Callable[[jax.Array, ArrayLike, int], jax.Array]]
 # A step's calls draw with tags of their own; the start, where no pass is remembered, has 0, 1 and 5.
 _START, _FORWARD, _BEYOND, _BACKWARD, _TAGS = 0, 2, 3, 4, 5
 BACKWARD_FIELDS = ("dh", "dx", "zhat_backward", "zdot_backward")
@@ -38,7 +40,7 @@ class Design(NamedTuple):
 
     shape: Shape
     steps: int
-    schedule: Callable[[Any], Any] | None
+    schedule: optax.Schedule | None
     sgd: optim.SgdSettings
     centred: bool
     spec: TrajectorySpec
@@ -51,17 +53,31 @@ class Info(NamedTuple):
     left_out: [2, L-1], the largest relative variance of a direction for which there was no room; 0 where all fitted.
     """
 
-    directions: Any
-    left_out: Any
+    directions: jax.Array | np.ndarray
+    left_out: jax.Array | np.ndarray
 
 
-def run(task: Task, key: jax.Array, rate: Any, batches: Any, factors: Any, design: Design) -> Trajectory:
+def run(
+    task: Task,
+    key: jax.Array,
+    rate: optim.LearningRate | None,
+    batches: Any,
+    factors: jax.Array | np.ndarray | None,
+    design: Design,
+) -> Trajectory:
     """Train once. Pure in all arguments but `design`, which is static; factors: [L + 1] of the first step, or None."""
     with jax.default_matmul_precision("highest"):  # conditioning tells directions from rounding
         return _run(task, key, rate, batches, factors, design)
 
 
-def _run(task: Task, key: jax.Array, rate: Any, batches: Any, factors: Any, design: Design) -> Trajectory:
+def _run(
+    task: Task,
+    key: jax.Array,
+    rate: Any,
+    batches: Any,
+    factors: jax.Array | np.ndarray | None,
+    design: Design,
+) -> Trajectory:
     shape, spec, steps = design.shape, design.spec, design.steps
     full, num_train, dtype = batches is None, task.num_train, task.x_train.dtype
     xi = passes.principal_coordinates(task.inputs)
@@ -77,14 +93,14 @@ def _run(task: Task, key: jax.Array, rate: Any, batches: Any, factors: Any, desi
         **design.sgd._asdict(),
     )
 
-    def index_at(step: Any) -> Any:
+    def index_at(step: int | jax.Array) -> jax.Array:
         return jnp.arange(num_train) if full else batches[jnp.minimum(step, steps - 1)]
 
-    def chi_of(net: Net, seen: Pass, index: Any) -> jax.Array:
+    def chi_of(net: Net, seen: Pass, index: jax.Array) -> jax.Array:
         f = passes.outputs(net, seen) - f_0[index]
         return jax.grad(lambda f: jnp.mean(loss_per_sample(task.loss, f, task.y_train[index])))(f)
 
-    def of_all(net: Net, seen: Pass, step: Any) -> Pass:
+    def of_all(net: Net, seen: Pass, step: jax.Array) -> Pass:
         """A pass of all inputs: the batch's own, completed by inputs that are asked and forgotten."""
         beyond = xi[num_train:] if full else xi
         if not len(beyond):
@@ -92,7 +108,7 @@ def _run(task: Task, key: jax.Array, rate: Any, batches: Any, factors: Any, desi
         _, rest = forward(net, beyond, draw, step * _TAGS + _BEYOND, remember=False)
         return jax.tree.map(lambda *parts: jnp.concatenate(parts), seen, rest) if full else rest
 
-    def evaluate(net: Net, every: Pass) -> tuple[Any, Any, jax.Array]:
+    def evaluate(net: Net, every: Pass) -> tuple[jax.Array, jax.Array | None, jax.Array]:
         f = passes.outputs(net, every) - f_0
         train_loss = jnp.mean(loss_per_sample(task.loss, f[:num_train], task.y_train))
         test_loss = None
@@ -106,11 +122,11 @@ def _run(task: Task, key: jax.Array, rate: Any, batches: Any, factors: Any, desi
     at_grams = _slots(sorted({0, *gram_steps}) if gram_steps else (), steps)
     gram_inputs = np.array(spec.resolve_gram_inputs(task))
 
-    def record(net: Net, every: Pass) -> tuple[Any, Any]:
+    def record(net: Net, every: Pass) -> tuple[PyTree, dict[str, PyTree]]:
         features = _forward_features(net, every, gram_inputs, spec) if gram_steps else {}
         return evaluate(net, every), features
 
-    def advance(carry: Any, slots: Any) -> tuple[Any, Any]:
+    def advance(carry: PyTree, slots: dict[str, jax.Array]) -> tuple[PyTree, PyTree]:
         """Update with the pass at hand, pass the next batch, record what is wanted of it."""
         net, opt_state, seen, kept = carry
         chi = chi_of(net, seen, index_at(slots["step"]))
@@ -152,7 +168,7 @@ def _run(task: Task, key: jax.Array, rate: Any, batches: Any, factors: Any, desi
     )
 
 
-def _draws(key: jax.Array, design: Design, spare: int, dtype: Any) -> passes.Draw:
+def _draws(key: jax.Array, design: Design, spare: int, dtype: np.dtype) -> passes.Draw:
     """One stream of Gaussians for each space; `spare` is the most rows that are drawn at once."""
     shape = design.shape
     rows = shape.rank + shape.out_dim + any(bias is not None for bias in shape.biases) + 2 * shape.room + spare
@@ -161,7 +177,7 @@ def _draws(key: jax.Array, design: Design, spare: int, dtype: Any) -> passes.Dra
     return lambda space, tag, before, rows: streams[space](tag, before, rows).astype(dtype)
 
 
-def _slots(recorded: Any, steps: int) -> np.ndarray:
+def _slots(recorded: Sequence[int] | np.ndarray, steps: int) -> np.ndarray:
     """The row that each step 0..steps is recorded in, -1 for none."""
     rows = np.full(steps + 1, -1, np.int32)
     rows[list(recorded)] = np.arange(len(recorded))
@@ -184,8 +200,8 @@ def _forward_features(
 
 
 def _keep_backward(
-    kept: dict[str, Any], slot: Any, net: Net, back: Back, inputs: np.ndarray, spec: TrajectorySpec
-) -> dict[str, Any]:
+    kept: dict[str, PyTree], slot: jax.Array, net: Net, back: Back, inputs: np.ndarray, spec: TrajectorySpec
+) -> dict[str, PyTree]:
     def zdot() -> tuple[jax.Array, ...]:
         along = [
             combine(r[inputs], m.right.directions, m.right.count)
@@ -193,7 +209,7 @@ def _keep_backward(
         ]
         return (*along, jnp.zeros_like(back.dx[-1][inputs]))
 
-    makers: dict[str, Callable[[], Any]] = {
+    makers: dict[str, Callable[[], tuple[jax.Array, ...]]] = {
         "dh": lambda: tuple(z[inputs] for z in back.dh),
         "dx": lambda: tuple(z[inputs] for z in back.dx),
         "zhat_backward": lambda: tuple(z[inputs] for z in back.gaussian),
@@ -202,7 +218,7 @@ def _keep_backward(
     return {name: keep(kept[name], slot, makers[name]) for name in BACKWARD_FIELDS if name in spec.space_time}
 
 
-def _buffers(features: Any, design: Design, num_inputs: int, num_rows: int, dtype: Any) -> dict[str, Any]:
+def _buffers(features: PyTree, design: Design, num_inputs: int, num_rows: int, dtype: np.dtype) -> dict[str, PyTree]:
     """Room for features [S, G, n] by layer, the first row of the forward ones filled."""
     kept = jax.tree.map(lambda leaf: jnp.zeros((num_rows, *leaf.shape), dtype).at[0].set(leaf), features)
     for name in BACKWARD_FIELDS:
@@ -211,13 +227,13 @@ def _buffers(features: Any, design: Design, num_inputs: int, num_rows: int, dtyp
     return kept
 
 
-def grams_of(kept: dict[str, Any], phi: Callable, spec: TrajectorySpec, keep_initial: bool) -> dict[str, Any]:
+def grams_of(kept: dict[str, PyTree], phi: Callable, spec: TrajectorySpec, keep_initial: bool) -> dict[str, PyTree]:
     """Contract features [S, G, n] by layer to the Trajectory's Grams [S, L, G, G] and [S, S, L, G, G]."""
     if not kept:
         return {}
     features = kept | {"x": tuple(phi(h) for h in kept["h"])}
     whole = {name: tuple(z if keep_initial else z[1:] for z in layers) for name, layers in features.items()}
-    grams: dict[str, Any] = {}
+    grams: dict[str, PyTree] = {}
     for name in spec.grams:
         grams[f"{name}_gram"] = jnp.stack([gram(z, z) for z in whole[name]], axis=1)
         starts = [jnp.broadcast_to(z[0], now.shape) for z, now in zip(features[name], whole[name], strict=True)]

@@ -42,8 +42,8 @@ SPEC = TrajectorySpec(grams=(), eval_inputs=())
 
 
 class _Run(NamedTuple):
-    key: Any
-    factor: Any
+    key: jax.Array
+    factor: jax.Array
 
 
 class _Design(NamedTuple):
@@ -151,10 +151,10 @@ def networks(task: Task, design: _Design, factors: tuple[float, ...], seeds: int
 
 
 @lru_cache(maxsize=32)
-def _trainer(design: _Design) -> Callable[[_Run, Task], dict[str, Any]]:
+def _trainer(design: _Design) -> Callable[[_Run, Task], dict[str, jax.Array | np.ndarray]]:
     """One function a design, so that `map_runs` finds its compiled program again."""
 
-    def train(run: _Run, task: Task) -> dict[str, Any]:
+    def train(run: _Run, task: Task) -> dict[str, jax.Array | np.ndarray]:
         model = design.model
         assert isinstance(model.parametrization, Parametrization)
         boxed = model.init(run.key, task.x_train[:1])

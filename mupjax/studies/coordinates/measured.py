@@ -9,25 +9,26 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import PyTree
 
 from mupjax import optim
 from mupjax.network import is_boxed, scaling_tree
 
 RATES = {"sgd": 0.1, "adam": 0.01, "adamw": 0.01}  # by the optimizer's name: in Optax, and in mupjax.optim
 
-Loss = Callable[..., Any]
-Build = Callable[[Any], optax.GradientTransformation]
+Loss = Callable[..., jax.Array]
+Build = Callable[[PyTree], optax.GradientTransformation]
 
 
 class Look(NamedTuple):
     """A model at one width: what `init` returns, {layer: shape of its output}, what it returns; all as shapes."""
 
-    boxed: Any
+    boxed: PyTree
     layers: dict[str, tuple[int, ...]]
-    f: Any
+    f: PyTree
 
 
-def look(model: Any, inputs: Any) -> Look:
+def look(model: object, inputs: PyTree) -> Look:
     """Return the shapes and names of a model's layers; nothing is computed.
 
     Raises:
@@ -37,7 +38,7 @@ def look(model: Any, inputs: Any) -> Look:
         raise TypeError(f"Expected `make_model` to return a flax.linen.Module, got {type(model).__name__}.")
     names: list[str] = []
 
-    def forward(key: jax.Array) -> Any:
+    def forward(key: jax.Array) -> tuple[PyTree, list[PyTree], PyTree]:
         boxed = model.init(key, inputs)
         f, outputs, _ = _apply(model, *_split(boxed), inputs)
         names[:] = outputs  # in the order of the calls, which a pytree would not keep
@@ -49,7 +50,7 @@ def look(model: Any, inputs: Any) -> Look:
 
 def program(
     model: nn.Module, build: Build, loss: Loss, steps: int, *, centred: bool
-) -> Callable[[jax.Array, Any, Any], list[jax.Array]]:
+) -> Callable[[jax.Array, PyTree, PyTree], list[jax.Array]]:
     """Return a pure function of (key, inputs, targets) that initialises and trains one network.
 
     Args:
@@ -63,19 +64,19 @@ def program(
       For every layer [T + 1, 2]: the mean |z_t| and |z_t - z_0| over all coordinates, before each update and at last.
     """
 
-    def run(key: jax.Array, inputs: Any, targets: Any) -> list[jax.Array]:
+    def run(key: jax.Array, inputs: PyTree, targets: PyTree) -> list[jax.Array]:
         boxed = model.init(key, inputs)
         params, state = _split(boxed)
         transform = build(boxed)
 
         f_0 = _apply(model, params, state, inputs)[0] if centred else None
 
-        def forward(params: Any, state: Any) -> tuple[jax.Array, Any]:
+        def forward(params: PyTree, state: PyTree) -> tuple[jax.Array, PyTree]:
             f, outputs, state = _apply(model, params, state, inputs)
             f = jax.tree.map(jnp.subtract, f, f_0) if centred else f
             return jnp.mean(loss(f, targets)), (list(outputs.values()), state)
 
-        def update(carry: Any, t: jax.Array) -> tuple[Any, list[jax.Array]]:
+        def update(carry: PyTree, t: jax.Array) -> tuple[PyTree, list[jax.Array]]:
             params, state, opt_state, start = carry
             (_, (outputs, state)), gradients = jax.value_and_grad(forward, has_aux=True)(params, state)
             start = [jnp.where(t == 0, z, z_0) for z, z_0 in zip(outputs, start, strict=True)]
@@ -93,7 +94,7 @@ def program(
     return run
 
 
-def builder(optimizer: Any, learning_rate: Any, boxed: Any) -> Build:
+def builder(optimizer: Any, learning_rate: optim.LearningRate | None, boxed: PyTree) -> Build:
     """Return a function from what `init` returned to the optimizer.
 
     Where the parameters carry boxes, names mean mupjax's optimizers, and a callable is called as
@@ -124,7 +125,7 @@ def builder(optimizer: Any, learning_rate: Any, boxed: Any) -> Build:
     if not callable(rate) and not 0 < rate < float("inf"):
         raise ValueError(f"Expected `learning_rate` to be finite and positive, got learning_rate={rate!r}.")
 
-    def build(boxed: Any) -> Any:
+    def build(boxed: PyTree) -> Any:
         return fn(scaling_tree(boxed), rate) if scaled else fn(rate)
 
     form = "(scaling, learning_rate)" if scaled else "(learning_rate)"
@@ -139,7 +140,9 @@ def builder(optimizer: Any, learning_rate: Any, boxed: Any) -> Build:
     return build
 
 
-def _apply(model: nn.Module, params: Any, state: Mapping[str, Any], inputs: Any) -> tuple[Any, dict[str, Any], Any]:
+def _apply(
+    model: nn.Module, params: PyTree, state: Mapping[str, PyTree], inputs: PyTree
+) -> tuple[PyTree, dict[str, jax.Array], dict[str, PyTree]]:
     """Return what the model and its layers return, and its other collections."""
     f, changed = model.apply(
         {"params": params, **state}, inputs, capture_intermediates=True, mutable=[*state, "intermediates"]
@@ -147,22 +150,22 @@ def _apply(model: nn.Module, params: Any, state: Mapping[str, Any], inputs: Any)
     return f, _outputs(changed["intermediates"]), {name: changed[name] for name in state}
 
 
-def _split(boxed: Any) -> tuple[Any, dict[str, Any]]:
+def _split(boxed: PyTree) -> tuple[PyTree, dict[str, PyTree]]:
     """Return the parameters without boxes, and the other collections that `init` made."""
     collections = dict(nn.meta.unbox(boxed))
     params = collections.pop("params", {})
     return params, {name: value for name, value in collections.items() if name != "intermediates"}
 
 
-def _outputs(intermediates: Mapping[str, Any]) -> dict[str, Any]:
+def _outputs(intermediates: Mapping[str, PyTree]) -> dict[str, jax.Array]:
     """Return {path of a module: the array it returned} in the order of the calls.
 
     The model's own output is called 'output'. Several arrays, of a tuple or of several calls, are numbered. What a
     module passes on unchanged is named once, by the module that made it.
     """
-    named: dict[str, Any] = {}
+    named: dict[str, jax.Array] = {}
 
-    def visit(tree: Mapping[str, Any], path: tuple[str, ...]) -> None:
+    def visit(tree: Mapping[str, PyTree], path: tuple[str, ...]) -> None:
         for name, value in tree.items():
             if isinstance(value, Mapping):
                 visit(value, (*path, name))

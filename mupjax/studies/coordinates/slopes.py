@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mupjax.statistics import CONTRADICTED, NOT_SHOWN, REPRODUCED, Slope, Verdict, fit_slope
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 # A power is taken for zero within this bound: microsoft/mup holds widths 1000 and 4000 to a factor 1.2. On digits (ten
 # classes, cross-entropy, three layers of tanh, widths 64 to 512, SGD and Adam) finite widths leave up to .05 of muP's
@@ -16,7 +19,7 @@ from mupjax.statistics import CONTRADICTED, NOT_SHOWN, REPRODUCED, Slope, Verdic
 BOUND = math.log(1.2) / math.log(4)
 
 
-def slopes(dataset: Any, model: str, layer: str, quantity: str) -> list[Slope | None]:
+def slopes(dataset: xr.Dataset, model: str, layer: str, quantity: str) -> list[Slope | None]:
     """Return the power of the width of a layer's `quantity` at every step, 'coordinate' or 'change', over seeds.
 
     None at step 0 where it says nothing: nothing has changed, and an output of fixed size may fall by design (muP's
@@ -30,7 +33,7 @@ def slopes(dataset: Any, model: str, layer: str, quantity: str) -> list[Slope | 
     ]
 
 
-def judge(dataset: Any) -> list[Verdict]:
+def judge(dataset: xr.Dataset) -> list[Verdict]:
     """Return a verdict for each layer's coordinates and changes, and one for the control.
 
     A claim on a layer is 'reproduced' where the 95 % interval of the power lies within BOUND of zero at every step,
@@ -54,7 +57,7 @@ def judge(dataset: Any) -> list[Verdict]:
     return verdicts
 
 
-def _layer_verdict(dataset: Any, model: str, layer: str, quantity: str) -> Verdict:
+def _layer_verdict(dataset: xr.Dataset, model: str, layer: str, quantity: str) -> Verdict:
     may_fall = quantity == "coordinate" and bool(dataset["fixed_size"].sel(model=model, layer=layer))
     found = [slope for slope in slopes(dataset, model, layer, quantity) if slope is not None]
     claim = f"{model}, {layer}: mean |{quantity}| " + ("does not grow" if may_fall else "is constant in width")
@@ -71,7 +74,7 @@ def _layer_verdict(dataset: Any, model: str, layer: str, quantity: str) -> Verdi
     return _verdict(claim, worst, bound, REPRODUCED if shown else NOT_SHOWN)
 
 
-def _control_verdict(dataset: Any, model: str, layers: list[str]) -> Verdict:
+def _control_verdict(dataset: xr.Dataset, model: str, layers: list[str]) -> Verdict:
     found = [slope for layer in layers for slope in slopes(dataset, model, layer, "change") if slope is not None]
     lower = [slope.slope - slope.half_width for slope in found]
     claim, bound = f"{model}: some layer's mean |change| grows", f"slope - h > {BOUND:.2f}"

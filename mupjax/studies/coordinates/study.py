@@ -15,15 +15,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
+from typing import TYPE_CHECKING, NamedTuple, Unpack
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import ArrayLike, PyTree
 
-from mupjax import devices, results
+from mupjax import devices, optim, results
 from mupjax import parametrization as presets
 from mupjax.activations import Activation
 from mupjax.dynamics import runs
@@ -48,15 +49,15 @@ class _Model(NamedTuple):
     """make: width -> module. inputs: what it is called on. looks: at every width."""
 
     make: Callable[[int], nn.Module]
-    inputs: Any
+    inputs: PyTree
     looks: list[Look]
 
 
 class _How(NamedTuple):
     """How every network is trained."""
 
-    optimizer: Any
-    learning_rate: Any
+    optimizer: str | Callable[..., optax.GradientTransformation]
+    learning_rate: optim.LearningRate | None
     loss: Loss
     seeds: int
     steps: int
@@ -76,15 +77,15 @@ def coord_check(
     make_model: Callable[[int], nn.Module] | None = None,
     *,
     task: Task | None = None,
-    inputs: Any = None,
-    targets: Any = None,
-    loss: str | Callable[[Any, Any], jax.Array] = "cross_entropy",
+    inputs: PyTree = None,
+    targets: PyTree = None,
+    loss: str | Callable[[PyTree, PyTree], jax.Array] = "cross_entropy",
     parametrization: str | Parametrization = "mup",
     widths: Sequence[int] = WIDTHS,
     depth: int = 3,
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
     optimizer: str | Callable[..., optax.GradientTransformation] = "sgd",
-    learning_rate: Any = None,
+    learning_rate: optim.LearningRate | None = None,
     seeds: int = 16,
     steps: int = 3,
     **options: Unpack[Options],
@@ -134,11 +135,7 @@ def coord_check(
       >>> dict(data.coordinate.sizes)
       {'model': 2, 'layer': 2, 'width': 2, 'seed': 2, 'step': 2}
     """
-    given = {
-        name: repr(value) if callable(value) and not hasattr(value, "__qualname__") else value  # a partial has no name
-        for name, value in locals().items()
-        if name not in ("task", "inputs", "targets", "options")
-    }
+    given = {name: value for name, value in locals().items() if name not in ("task", "inputs", "targets", "options")}
     own, running = runner.split("coord_check", options, {"base_width": 64, "centred": True, "control": True})
     base_width = own["base_width"]
     check_counts(seeds=seeds, steps=steps)
@@ -186,7 +183,7 @@ def coord_check(
 
 
 def networks(
-    make: Callable[[int], nn.Module], width: int, inputs: Any, targets: Any, how: _How
+    make: Callable[[int], nn.Module], width: int, inputs: PyTree, targets: PyTree, how: _How
 ) -> dict[str, np.ndarray]:
     """Train one model at one width; a cell's function."""
     model = make(width)
@@ -197,7 +194,7 @@ def networks(
     return {"coordinate": whole[..., 0], "change": whole[..., 1]}
 
 
-def _data(task: Task | None, inputs: Any, targets: Any, loss: Any) -> tuple[Any, Any, Loss]:
+def _data(task: Task | None, inputs: PyTree, targets: PyTree, loss: str | Loss) -> tuple[PyTree, PyTree, Loss]:
     """Return inputs, targets and the loss of every sample."""
     if (task is None) != (inputs is not None) or (inputs is None) != (targets is None):
         raise ValueError("Expected `task`, or `inputs` and `targets`, got neither or both.")
@@ -209,7 +206,7 @@ def _data(task: Task | None, inputs: Any, targets: Any, loss: Any) -> tuple[Any,
     return inputs, targets, loss if callable(loss) else partial(loss_per_sample, loss)
 
 
-def _vectors(inputs: Any, f: Any) -> tuple[jax.Array, int]:
+def _vectors(inputs: PyTree, f: PyTree) -> tuple[jax.Array, int]:
     """Return the inputs as vectors [N, d], and the number of outputs C."""
     x = inputs if isinstance(inputs, jax.Array) else jnp.zeros(0, int)
     if not jnp.issubdtype(x.dtype, jnp.floating) or x.ndim < 2 or getattr(f, "shape", ())[:-1] != x.shape[:1]:
@@ -220,7 +217,7 @@ def _vectors(inputs: Any, f: Any) -> tuple[jax.Array, int]:
 
 
 @partial(jax.jit, static_argnums=1)
-def _keys(base: jax.Array, seeds: int, width: int) -> jax.Array:
+def _keys(base: jax.Array, seeds: int, width: ArrayLike) -> jax.Array:
     return jax.vmap(lambda seed: runs.run_key(base, seed, width))(jnp.arange(seeds))
 
 

@@ -40,8 +40,8 @@ PARTS = ranks.Contributions._fields
 
 
 class _Run(NamedTuple):
-    key: Any
-    batches: Any
+    key: jax.Array
+    batches: jax.Array
 
 
 class _Settings(NamedTuple):
@@ -193,8 +193,8 @@ def _train(
     steps: int,
     is_calibrated: bool,
     spec: Any,
-    observers: Any,
-) -> dict[str, Any]:
+    observers: dict[str, Observer],
+) -> dict[str, PyTree]:
     """One network's results, by the names of the Dataset's variables."""
     settings = {"width": model.width, "depth": model.depth, "activation": model.activation, "key": run.key}
     settings |= {"learning_rate": learning_rate, "batches": run.batches}
@@ -237,8 +237,8 @@ def _runs(base: jax.Array, width: int, seeds: int, task: Task, batch_size: int, 
     return _Run(keys, jnp.stack(orders))
 
 
-def _observers(model: MLP, task: Task, chosen: Any, observe: Sequence[str], every: int) -> dict[str, Observer]:
-    def loss(state: State, batch: Batch) -> Any:
+def _observers(model: MLP, task: Task, chosen: jax.Array, observe: Sequence[str], every: int) -> dict[str, Observer]:
+    def loss(state: State, batch: Batch) -> jax.Array:
         f: Any = model.apply({"params": state.params}, batch.x)
         return jnp.mean(loss_per_sample(task.loss, f, batch.y))
 
@@ -255,7 +255,7 @@ def _layout(
 
     single = str(jax.dtypes.canonicalize_dtype(float))
     found = {"batch_loss": single, "initial_rate": single, "clipped": "bool", "train_loss": single}
-    known: dict[str, Any] = {}
+    known: dict[str, object] = {}
     if task.y_test is not None and task.out_dim > 1:
         found["test_error"] = single
         label = np.asarray(task.y_test if task.loss == "cross_entropy" else np.argmax(np.asarray(task.y_test), axis=-1))

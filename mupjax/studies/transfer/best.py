@@ -7,11 +7,14 @@ Its interval is over initialisations: all of a sweep's runs see the same batches
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mupjax.statistics import CONTRADICTED, NOT_SHOWN, REPRODUCED, Verdict, mean_slope
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 # Half the width of the interval that a verdict needs, in octaves of rate per octave of width; a drift that lies within
 # this of zero is taken for none, as no study of this resolution could tell it from none.
@@ -21,7 +24,7 @@ DIMS = ("parametrization", "optimizer", "width", "seed")
 _ROUNDING = 1e-6  # of the logarithms of the rates
 
 
-def best_rates(dataset: Any, loss: str = "train_loss") -> Any:
+def best_rates(dataset: xr.Dataset, loss: str = "train_loss") -> xr.Dataset:
     r"""Return the best learning rate of every network, and its drift with the width.
 
     The best rate of a seed is the minimum of a parabola in :math:`\log_2` rate, fitted to the logarithms of the
@@ -104,7 +107,7 @@ def _minimum(rates: np.ndarray, losses: np.ndarray) -> tuple[float, float]:
     return rates[least] - slope / (2 * curvature), 0.0
 
 
-def judge(dataset: Any, *, loss: str = "train_loss", control: str = "sp") -> list[Verdict]:
+def judge(dataset: xr.Dataset, *, loss: str = "train_loss", control: str = "sp") -> list[Verdict]:
     """Return a verdict for each parametrization and optimizer: the control's best rate drifts, all others' do not.
 
     No verdict but 'not shown' where the interval's half-width is above RESOLUTION or an optimum is not bracketed. 'Does
