@@ -65,7 +65,7 @@ def test_the_same_command_resumes_and_another_is_refused(finished, here):
     before = (out / "results.zarr" / "zarr.json").stat().st_mtime_ns
     code, again, _ = here(*SMALL.split(), "--out", str(out))
     assert code == 0
-    assert "already" in again
+    assert "holds finished results" in again
     assert again.split("\n", 1)[1].strip() == done.stdout.strip()
     code, _, message = here(*SMALL.replace("--steps 5", "--steps 6").split(), "--out", str(out))
     assert code == 2
@@ -156,7 +156,9 @@ def test_sweep_plans_computes_resumes_and_loses_nothing_to_a_full_disk(tmp_path,
     arguments = json.loads(store.read(out / "results.zarr").attrs["arguments"])
     assert arguments["dataset"] == "digits"
     assert arguments["learning_rates"] == {"sgd": [0.1, 0.2, 0.4]}
-    assert here(*words, "--out", str(out))[1] == first
+    found, again = here(*words, "--out", str(out))[1].split("\n", 1)
+    assert found.endswith("holds finished results.")
+    assert again == first
 
 
 COMMANDS = ("compare", "limit", "sweep", "transfer", "coord-check", "describe")
