@@ -144,28 +144,9 @@ def compare(
     todo: list[runner.Cell] = []
     plans = []
     for row, (preset, rate) in enumerate(zip(presets, rates, strict=True)):
-        dense = [column for column, name in enumerate(how) if name == DENSE]
-        through_grid = {}
-        if dense:
-            grid = _grid(task, preset, [widths[column] for column in dense], rate, seeds, settings)
-            whole = plan(task, grid)
-            plans.append(describe(whole))
-            for cell in whole.cells:
-                through_grid[dense[cell.widths[0]]] = task, grid, whole.programs[cell.program], cell, settings
-        for column, (width, name) in enumerate(zip(widths, how, strict=True)):
-            layers = hidden_widths(width, depth, widest)
-            common = {
-                "name": f"{row}-{column}",
-                "label": f"{preset.name}, width {results.width_label(width)}",
-                "where": {"parametrization": (row,), "width": (column,)},
-                "work": seeds * step_flops(task, layers, batch_size),
-            }
-            if column in through_grid:
-                todo.append(runner.Cell(compute=dense_cell, args=through_grid[column], **common))
-            else:
-                need = cells.need(task, name, layers, seeds, settings)
-                args = (task, preset, name, width, rate, seeds, settings)
-                todo.append(runner.Cell(compute=other_cell, args=args, need=need, **common))
+        networks, planned = _networks(task, row, preset, rate, widths, how, seeds, settings)
+        todo += networks
+        plans += planned
         if none[row] is None:
             todo.append(
                 runner.Cell(
@@ -174,7 +155,7 @@ def compare(
                     where={"parametrization": (row,), "width": (len(widths),)},
                     compute=infinite.compute,
                     args=(task, preset, kinds[row], rate, settings, sampling, seeds),
-                    work=max(cell.work for cell in todo),
+                    work=max(cell.work for cell in networks),
                     need=infinite.need(task, kinds[row], settings, sampling),
                 )
             )
@@ -184,6 +165,43 @@ def compare(
     derive = partial(infinite.with_words, none=none, kinds=kinds, settings=settings, sampling=sampling)
     layout = layout_of(task, known, settings, limit=any(why is None for why in none))
     return runner.run(runner.Study(layout, tuple(todo), {"grids": plans}, derive), running)
+
+
+def _networks(
+    task: Task,
+    row: int,
+    preset: Parametrization,
+    rate: float,
+    widths: Sequence[Width],
+    how: Sequence[str],
+    seeds: int,
+    settings: Settings,
+) -> tuple[list[runner.Cell], list[dict[str, object]]]:
+    """A cell for every width of one parametrization, and the plan of those that go through a grid's programs."""
+    dense = [column for column, name in enumerate(how) if name == DENSE]
+    through_grid, plans = {}, []
+    if dense:
+        grid = _grid(task, preset, [widths[column] for column in dense], rate, seeds, settings)
+        whole = plan(task, grid)
+        plans.append(describe(whole))
+        for cell in whole.cells:
+            through_grid[dense[cell.widths[0]]] = task, grid, whole.programs[cell.program], cell, settings
+    networks = []
+    for column, (width, name) in enumerate(zip(widths, how, strict=True)):
+        layers = hidden_widths(width, settings.depth, preset)
+        cell = runner.Cell(
+            name=f"{row}-{column}",
+            label=f"{preset.name}, width {results.width_label(width)}",
+            where={"parametrization": (row,), "width": (column,)},
+            compute=dense_cell,
+            args=through_grid.get(column, ()),
+            work=seeds * step_flops(task, layers, settings.batch_size),
+        )
+        if column not in through_grid:
+            args = (task, preset, name, width, rate, seeds, settings)
+            cell = cell._replace(compute=other_cell, args=args, need=cells.need(task, name, layers, seeds, settings))
+        networks.append(cell)
+    return networks, plans
 
 
 def known_of(
