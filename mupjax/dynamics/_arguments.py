@@ -21,7 +21,9 @@ from mupjax.optim import LearningRate
 from mupjax.parametrization import Parametrization, classification
 from mupjax.task import Task, check_batches
 
-Batches = jax.Array | np.ndarray | None  # [T, B] indices into the training set; None is the full batch
+Batches = (
+    jax.Array | np.ndarray | Sequence[Sequence[int]] | None
+)  # [T, B] indices into the training set; None is the full batch
 FirstRates = ArrayLike | Sequence[float] | None  # [L + 1] base rates of the first step
 
 
