@@ -15,9 +15,8 @@ from jaxtyping import PyTree
 
 from mupjax.optim.normalized import normalize_where_asked
 from mupjax.optim.transforms import by_path, drop_initial_weights, scale_by_parametrization, scale_each
-from mupjax.parametrization import ParamScaling
 
-ScalingTree = PyTree[ParamScaling]  # as `mupjax.scaling_tree` returns it
+ScalingTree = PyTree  # of ParamScaling, as `mupjax.scaling_tree` returns it; `by_path` checks the leaves
 Number = float | jax.Array
 LearningRate = Number | np.number | optax.Schedule  # a number, or a function of the step
 

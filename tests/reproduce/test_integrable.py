@@ -44,7 +44,7 @@ def test_a_training_study_records_what_it_says(digits):
     ("changes", "message"),
     [
         ({"calibrated": ("hp",)}, "`calibrated` to be drawn from mup, got 'hp'"),
-        ({"observe": ("rank",)}, "`observe` to be drawn from ranks, contributions, preactivations, ntk, got 'rank'"),
+        ({"observe": ("rank",)}, "`observe` to be drawn from sharpness, .*, ranks, contributions, ntk, got 'rank'"),
         ({"steps": 0}, "`steps`"),
         ({"memory_gb": 1e-6}, "memory_gb"),
     ],

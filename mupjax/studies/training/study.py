@@ -26,7 +26,7 @@ from mupjax.observers import named, ranks
 from mupjax.observers.named import Observed
 from mupjax.optim import initial_rates
 from mupjax.parametrization import Parametrization
-from mupjax.studies.training.variables import VARIABLES
+from mupjax.studies.training.variables import TARGETS, VARIABLES
 from mupjax.sweeps import runner
 from mupjax.sweeps.grid import check_counts, check_distinct
 from mupjax.sweeps.plan import step_flops
@@ -265,7 +265,7 @@ def _layout(
     if len(settings.spec.resolve_steps(settings.steps)) > 1:
         found["predictions"] = single
         for name, x, y in (("train", task.x_train, task.y_train), ("test", task.x_test, task.y_test)):
-            about_x, about_y = VARIABLES[f"{name}_input"], VARIABLES[f"{name}_target"]
+            about_x, about_y = VARIABLES[f"{name}_input"], TARGETS[f"{name}_target"]
             known[f"{name}_input"] = about_x.dims, np.asarray(x), about_x.attrs
             known[f"{name}_target"] = about_y.dims[: np.asarray(y).ndim], np.asarray(y), about_y.attrs
     found |= {name: "int32" if name.startswith("rank_") else single for name in named.variables(settings.observe)}

@@ -24,8 +24,6 @@ VARIABLES: dict[str, Variable] = {
     ),
     "train_input": Variable(("train_index", "input_dim"), "training inputs"),
     "test_input": Variable(("test_index", "input_dim"), "test inputs"),
-    "train_target": Variable(("train_index", "output"), "training targets"),
-    "test_target": Variable(("test_index", "output"), "test targets"),
     "class_share": Variable(("output",), "share of the test inputs in each class"),
     **index("parametrization"),
     **index("width", "width", "hidden units"),
@@ -34,4 +32,8 @@ VARIABLES: dict[str, Variable] = {
     **index("layer"),
     **index("part"),
     **index("time"),
+}
+TARGETS: dict[str, Variable] = {  # not of the Kind: labels have no dim of outputs
+    "train_target": Variable(("train_index", "output"), "training targets"),
+    "test_target": Variable(("test_index", "output"), "test targets"),
 }
