@@ -222,7 +222,8 @@ def _in_memory(study: Study, derive: Callable[[xr.Dataset], xr.Dataset], shown: 
 def _stored(study: Study, derive: Callable[[xr.Dataset], xr.Dataset], out: Path, running: Running) -> xr.Dataset:
     path = _open(study.layout, out)
     _wait_for_processes("created")
-    todo = [cell for cell in study.cells if not store.is_done(path, cell.name)]
+    finished = store.attributes(path)["complete"]
+    todo = [] if finished else [cell for cell in study.cells if not store.is_done(path, cell.name)]
     _wait_for_processes("listed")  # the same list for all, before one of them finishes a cell
     planned = devices.traits().inner, store.attributes(path)["version_jax"]
     with progress_of(study.cells, running.progress, [cell for cell in study.cells if cell not in todo]) as progress:

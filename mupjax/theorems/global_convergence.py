@@ -39,7 +39,7 @@ def feature_floor(gram: npt.ArrayLike, dtype: npt.DTypeLike | None = None) -> me
       [...].
 
     Example:
-      >>> float(feature_floor(np.eye(4), np.float32)) == 4 * (16 * np.finfo(np.float32).eps) ** 2
+      >>> bool(feature_floor(np.eye(4), np.float32) == 4 * (16 * np.finfo(np.float32).eps) ** 2)
       True
     """
     eps = _ROUNDING * float(np.finfo(jax.dtypes.canonicalize_dtype(float) if dtype is None else dtype).eps)

@@ -285,7 +285,7 @@ def test_the_command_passes_a_model_of_ones_own_and_fails_what_its_store_contrad
     monkeypatch.chdir(tmp_path)
     assert here(monkeypatch, *words) == 1
     printed = capsys.readouterr().out
-    assert "already" in printed
+    assert "holds finished results" in printed
     assert CONTRADICTED in printed
 
 
