@@ -401,7 +401,7 @@ def _features(of: MLP | FeatureFunction, params: PyTree, x: jax.Array) -> Featur
     return features
 
 
-def _kernels(params: PyTree) -> list[jax.Array | np.ndarray]:
+def _kernels(params: PyTree) -> list[ArrayLike]:
     return [params[name]["kernel"] for name in (*(f"layer_{k}" for k in range(1, len(params))), "readout")]
 
 
