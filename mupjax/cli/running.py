@@ -54,10 +54,11 @@ def say_what_is_there(out: Path | None) -> None:
     from mupjax.results import store
 
     if out and (out / store.STORE / "zarr.json").is_file():
-        if store.attributes(out / store.STORE).get("complete"):
-            print(f"{out / store.STORE} holds finished results.")
-        else:
-            print(f"{out / store.STORE} holds unfinished results.")
+        try:
+            finished = store.attributes(out / store.STORE).get("complete")
+        except (OSError, ValueError, KeyError):
+            return  # not ours, or harmed: the study says so in full
+        print(f"{out / store.STORE} holds {'finished' if finished else 'unfinished'} results.")
 
 
 def memory_budget(memory_gb: float | None) -> float:

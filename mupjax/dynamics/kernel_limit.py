@@ -108,12 +108,7 @@ def train(
       array([0.5    , 0.125  , 0.03125])
     """
     spec = TrajectorySpec() if spec is None else spec
-    sgd = optim.sgd_settings(optimizer)
-    if sgd.weight_decay:
-        raise ValueError(
-            f"Expected `optimizer` without weight_decay in the kernel limit, got weight_decay={sgd.weight_decay!r}: it "
-            "shrinks the initial weights, and the tangent kernel with them."
-        )
+    sgd = check_optimizer(optimizer)
     rates, batches = _check(task, learning_rate, steps, batches)
     if spec.space_time:
         raise ValueError("Expected `space_time` to be empty: dynamics.matrix_free and feature_limit record it.")
@@ -306,3 +301,14 @@ def missing() -> str | None:
     except ImportError as why:
         return str(why)
     return None
+
+
+def check_optimizer(optimizer: Optimizer) -> SgdSettings:
+    """Return the settings of an optimizer that the kernel limit knows. ValueError for others, and for weight decay."""
+    sgd = optim.sgd_settings(optimizer)
+    if sgd.weight_decay:
+        raise ValueError(
+            f"Expected `optimizer` without weight_decay in the kernel limit, got weight_decay={sgd.weight_decay!r}: it "
+            "shrinks the initial weights, and the tangent kernel with them."
+        )
+    return sgd

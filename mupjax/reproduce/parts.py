@@ -136,7 +136,10 @@ def finished(part: Part, dataset: str, out: str | os.PathLike[str]) -> xr.Datase
     place = folder_of(part.name, out)
     if not (place / store.STORE).is_dir():
         return None
-    stored = json.loads(store.attributes(place / store.STORE).get("arguments", "{}"))
+    try:
+        stored = json.loads(store.attributes(place / store.STORE).get("arguments", "{}"))
+    except (OSError, ValueError, KeyError):
+        stored = {}  # not ours, or harmed: `check_directory` says which
     wanted = stored | json.loads(arguments_json({**_about(part, dataset), **part.settings}))
     path = store.check_directory(place, arguments_json(wanted))
     return store.read(path) if path and store.attributes(path)["complete"] else None

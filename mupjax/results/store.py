@@ -177,11 +177,14 @@ def finish(path: str | os.PathLike[str], cells: Iterable[str], derived: xr.Datas
         raise RuntimeError(f"Expected every cell of {path} to be done, got none for {', '.join(absent)}.")
     for stale in [*Path(path).glob("*/*.partial"), *Path(path).glob(f"{_DONE}/*.tmp")]:  # of killed workers
         stale.unlink(missing_ok=True)
+    metadata = json.loads((Path(path) / "zarr.json").read_text())
+    attrs = metadata["attributes"]
     if derived is not None and derived.variables:
         _add(derived, Path(path))
-    metadata = json.loads((Path(path) / "zarr.json").read_text())
+        named = {*attrs.get("coordinates", "").split(), *map(str, derived.coords)}
+        attrs["coordinates"] = " ".join(sorted(named))  # where xarray looks for those that no array names
     seconds = sum(entry["seconds"] for entry in _entries(Path(path)))
-    metadata["attributes"] |= {"seconds": round(seconds), "complete": 1}
+    attrs |= {"seconds": round(seconds), "complete": 1}
     _replace(Path(path) / "zarr.json", json.dumps(metadata, indent=2))
 
 

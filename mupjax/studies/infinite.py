@@ -44,10 +44,11 @@ def why_none(preset: Parametrization, kind: str, settings: Settings) -> str | No
     if kind == "unstable":
         return "unstable: no limit"
     try:
-        momentum = optim.sgd_settings(settings.optimizer).momentum
         if kind == "feature":
+            momentum = optim.sgd_settings(settings.optimizer).momentum
             feature_limit.check_known(preset, settings.depth, settings.activation, momentum)
         else:
+            kernel_limit.check_optimizer(settings.optimizer)
             kernel_limit.layer_weights(preset, depth=settings.depth, activation=settings.activation)
     except ValueError as why:
         return f"not known here: {why}"

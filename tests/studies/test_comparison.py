@@ -10,6 +10,7 @@ import pytest
 import mupjax
 from mupjax import datasets
 from mupjax.dynamics import dense, kernel_limit, matrix_free, runs
+from mupjax.results import store
 from mupjax.studies import infinite
 from mupjax.studies.cells import MAX_RECORDED_STEPS, Settings, recorded
 from mupjax.task import Task
@@ -229,3 +230,46 @@ def test_wide_and_first_order_rows_are_their_dynamics():
 def test_refuses_how_networks_cannot_be_trained(changes, message):
     with pytest.raises(ValueError, match=message):
         mupjax.compare(TASK, parametrizations=("mup",), widths=(8,), limit=False, **(SMALL | changes))
+
+
+def test_a_comparison_goes_on_from_the_cells_that_are_there(tmp_path, monkeypatch):
+    """Stopped before the limit and run again, only the limit is computed; all is what a call without `out` has."""
+    settings = dict(parametrizations=("ntp",), widths=(8, 12), **SMALL)
+    whole, compute = mupjax.compare(TASK, **settings), infinite.compute
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(infinite, "compute", stop)
+        with pytest.raises(KeyboardInterrupt) as stopped:
+            mupjax.compare(TASK, out=tmp_path, **settings)
+    assert "run the same again to resume" in stopped.value.__notes__[0]
+    half = store.read(tmp_path / store.STORE)
+    assert half.train_loss.sel(width=[8.0, 12.0]).notnull().all()
+    assert half.train_loss.sel(width=np.inf).isnull().all()
+    monkeypatch.setattr("mupjax.studies.comparison.study.dense_cell", lambda *arguments: pytest.fail("it ran"))
+    monkeypatch.setattr(infinite, "compute", compute)
+    again = mupjax.compare(TASK, out=tmp_path, **settings)
+    assert again.equals(whole)
+    assert set(again.coords) == set(whole.coords)
+    assert {name: array.dtype for name, array in again.data_vars.items()} == {
+        name: array.dtype for name, array in whole.data_vars.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options", "why"),
+    [
+        (partial(mupjax.sgd, weight_decay=0.1), {}, "not known here: Expected `optimizer` without weight_decay"),
+        (mupjax.adam, {"matrix_free_from": 8}, None),
+    ],
+)
+def test_optimizers_that_a_dynamics_does_not_know_are_seen_before_anything_runs(monkeypatch, optimizer, options, why):
+    settings = dict(parametrizations=("ntp",), widths=(8,), optimizer=optimizer, **options, **SMALL)
+    if why is None:
+        monkeypatch.setattr("mupjax.studies.comparison.study.other_cell", lambda *arguments: pytest.fail("it ran"))
+        with pytest.raises(ValueError, match=r"`optimizer` to be mupjax\.sgd"):
+            mupjax.compare(TASK, **settings)
+    else:
+        assert mupjax.compare(TASK, **settings).limit.item().startswith(why)

@@ -135,6 +135,8 @@ def compare(
         memory_gb=devices.memory_budget(running.memory_gb),
         max_directions=own["max_directions"],
     )
+    if MATRIX_FREE in how:
+        optim.sgd_settings(optimizer)  # refuses others before anything runs
     settings.batches(task)  # refuses a batch that is too large before anything runs
     kinds = [classification.classify(preset, depth, phi).kind for preset in presets]
     none = [
