@@ -40,7 +40,7 @@ def settings(dataset: xr.Dataset) -> list[tuple[str, str]]:
     versions = {name.removeprefix("version_"): attrs.pop(name) for name in list(attrs) if name.startswith("version_")}
     if not attrs.pop("complete", True):
         attrs["state"] = "not complete: some cells are not done"
-    for name in ("kind", "cell_dims"):
+    for name in ("kind", "cell_dims", "cell_variables"):
         attrs.pop(name, None)
     rows = [(labels.get(name, name.replace("_", " ")), _readable(name, value)) for name, value in arguments.items()]
     rows += [(name.replace("_", " "), _readable(name, value)) for name, value in (plan | attrs).items()]

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import pairwise, product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -122,6 +123,23 @@ def describe(chosen: Plan) -> dict[str, object]:
             {"widths": list(p.widths), "padded": p.padded, "chunk": p.chunk, "inner": p.inner} for p in chosen.programs
         ],
     }
+
+
+def joined(described: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what is stored of several plans as of one; equal programs are one.
+
+    Example:
+      >>> one, other = ({"cells": {name: 0}, "programs": [{"widths": [8]}]} for name in ("mup", "sp"))
+      >>> joined([one, other])
+      {'cells': {'mup': 0, 'sp': 0}, 'programs': [{'widths': [8]}]}
+    """
+    whole: dict[str, Any] = {"cells": {}, "programs": []}
+    for one in described:
+        whole = {**one, **whole}
+        whole["programs"] += [program for program in one["programs"] if program not in whole["programs"]]
+        places = [whole["programs"].index(program) for program in one["programs"]]
+        whole["cells"] |= {name: places[program] for name, program in one["cells"].items()}
+    return whole
 
 
 def table(chosen: Plan, grid: Grid) -> tuple[list[str], list[list[str]]]:

@@ -16,6 +16,7 @@ import mupjax
 from mupjax import cli
 from mupjax.cli import options
 from mupjax.cli.command import Command, keywords
+from mupjax.report.settings import settings
 from mupjax.results import store
 
 pytestmark = pytest.mark.xdist_group("command line")  # one process: its runs are shared by the tests
@@ -58,6 +59,14 @@ def test_compare_leaves_table_store_report_and_figures(finished):
     assert not any(name.startswith(".") for name in left)
     data = store.read(out / "results.zarr")
     assert json.loads(data.attrs["arguments"])["widths"] == [8, 16]
+
+
+def test_the_reports_settings_are_words(finished):
+    """What a store keeps for itself is no setting, and a plan is its numbers of cells and programs."""
+    rows = dict(settings(store.read(finished[0] / store.STORE)))
+    assert rows["plan"] == "8 cells, 2 compiled programs"
+    assert not {"kind", "cell variables", "cell dims", "complete"} & set(rows)
+    assert not any("{" in text or "[" in text for text in rows.values())
 
 
 def test_the_same_command_resumes_and_another_is_refused(finished, here):

@@ -19,7 +19,7 @@ from mupjax.studies.infinite import Sampling
 from mupjax.sweeps import cell as training
 from mupjax.sweeps import runner
 from mupjax.sweeps.grid import Grid, check_counts, check_distinct, grid_of
-from mupjax.sweeps.plan import Cell, Program, describe, plan, step_flops
+from mupjax.sweeps.plan import Cell, Program, describe, joined, plan, step_flops
 from mupjax.task import Task
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def compare(
     known.attrs |= results.attributes("comparison", given | own | {"key": running.key}, running.about, task)
     derive = partial(infinite.with_words, none=none, kinds=kinds, settings=settings, sampling=sampling)
     layout = layout_of(task, known, settings, limit=any(why is None for why in none))
-    return runner.run(runner.Study(layout, tuple(todo), {"grids": plans}, derive), running)
+    return runner.run(runner.Study(layout, tuple(todo), joined(plans) if plans else None, derive), running)
 
 
 def _networks(
