@@ -26,7 +26,7 @@ from mupjax import datasets
 from mupjax.activations import gain
 from mupjax.dynamics import dense, matrix_free
 from mupjax.network import MLP, nn
-from mupjax.observers import curvature
+from mupjax.observers import curvature, updates
 from mupjax.parametrization import mup, nup
 from mupjax.trajectory import TrajectorySpec
 
@@ -105,7 +105,7 @@ def training() -> dict[str, float]:
     return {
         "plain": run(mup(), 0.1),
         "normalized": run(nup(q=0, gain=gain(0.5, 0.5)), 0.1),
-        "cosines": run(mup(), 0.1, observers={"seen": curvature.update_cosines()}),
+        "cosines": run(mup(), 0.1, observers={"seen": updates.update_cosines()}),
         "following": run(mup(), 1.0, optimizer=curvature.sharpness_sgd(every=10)),
         "observed": run(mup(), 0.1, observers={"seen": dense.Observer(sharpness, 10)}),
     }

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from mupjax.dynamics.dense import Observer
+from mupjax.dynamics.observing import Observer
 from mupjax.network import MLP
-from mupjax.observers import curvature, ranks
+from mupjax.observers import curvature, ranks, updates
 from mupjax.optim import later_rates
 from mupjax.task import Task
 
@@ -81,7 +81,7 @@ class Observed(NamedTuple):
       model: the network, for those names that are not of OF_FEATURES.
     """
 
-    features: curvature.FeatureFunction
+    features: updates.FeatureFunction
     scaling: PyTree
     task: Task
     centred: bool
@@ -116,9 +116,9 @@ def observers(names: Sequence[str], every: int, of: Observed) -> tuple[tuple[str
 
     made: dict[str, Callable[[], Callable[..., PyTree]]] = {
         "sharpness": sharpness,
-        "cosines": curvature.update_cosines,
-        "update_sizes": curvature.update_sizes,
-        "preactivations": lambda: curvature.preactivation_changes(of.features, of.inputs),
+        "cosines": updates.update_cosines,
+        "update_sizes": updates.update_sizes,
+        "preactivations": lambda: updates.preactivation_changes(of.features, of.inputs),
         "ranks": lambda: of_model(ranks.feature_ranks),
         "contributions": lambda: of_model(ranks.contributions),
         "ntk": lambda: of_model(curvature.ntk_change),

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
-from mupjax.dynamics.dense import Batch, State
 from mupjax.dynamics.gram import gram, in_float64, up
+from mupjax.dynamics.observing import Batch, State
 from mupjax.network import MLP, scaling_tree
 from mupjax.parametrization import ParamScaling
 

@@ -13,12 +13,12 @@ import numpy as np
 from jaxtyping import PyTree
 
 from mupjax.dynamics import padded
-from mupjax.dynamics.dense import Observer
+from mupjax.dynamics.observing import Observer
 from mupjax.dynamics.padded import Family
 from mupjax.dynamics.runs import BATCHES, map_runs, run_key
 from mupjax.network import hidden_widths
 from mupjax.observers import named
-from mupjax.observers.curvature import FeatureFunction
+from mupjax.observers.updates import FeatureFunction
 from mupjax.optim import ScalingTree
 from mupjax.sweeps.grid import Grid
 from mupjax.sweeps.plan import Cell, Program

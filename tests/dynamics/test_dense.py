@@ -13,8 +13,8 @@ from mupjax import optim
 from mupjax.activations import Activation
 from mupjax.dynamics import dense, kernel_limit
 from mupjax.dynamics import runs as axis
-from mupjax.dynamics.dense import Observer
 from mupjax.dynamics.gram import gram
+from mupjax.dynamics.observing import Observer
 from mupjax.network import MLP
 from mupjax.parametrization import ip, mup, ntp, sp
 from mupjax.task import Task, batch_order

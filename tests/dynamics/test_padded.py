@@ -16,11 +16,11 @@ import pytest
 from mupjax import activations, network, optim
 from mupjax.activations import Activation
 from mupjax.dynamics import dense, padded
-from mupjax.dynamics.dense import Observer
+from mupjax.dynamics.observing import Observer
 from mupjax.dynamics.padded import Family
 from mupjax.dynamics.runs import map_runs
 from mupjax.network import MLP, features_of, scaling_tree
-from mupjax.observers import curvature
+from mupjax.observers import updates
 from mupjax.parametrization import PerRole, Traits, hp, ip_bias, ip_non_centered, mup, ntp, nup, sp, traits_of
 from mupjax.task import Task, batch_order
 from mupjax.trajectory import TrajectorySpec
@@ -200,7 +200,7 @@ def test_traits_that_no_member_has_are_left_out(members, alone):
 def test_adam_centred_batches_and_observers():
     one = family(optimizer=optim.adamw, centred=True, activation=activations.get("tanh"))
     batches = batch_order(jax.random.key(1), TASK.num_train, 4, STEPS)
-    watched = {"sizes": Observer(curvature.update_sizes(), 1), "index": Observer(lambda state, batch: batch.index, 2)}
+    watched = {"sizes": Observer(updates.update_sizes(), 1), "index": Observer(lambda state, batch: batch.index, 2)}
     watched["state"] = Observer(state_of, STEPS)
 
     def observe(features, scaling):

@@ -13,7 +13,7 @@ import mupjax
 from mupjax import optim
 from mupjax.dynamics import dense
 from mupjax.network import MLP, nn, scaling_tree
-from mupjax.observers import curvature
+from mupjax.observers import curvature, updates
 from mupjax.parametrization import ip_llr, mup, ntp, nup
 from mupjax.reproduce.parts import noise
 from mupjax.statistics.catapults import detect_catapults
@@ -202,7 +202,7 @@ def test_cosines_are_those_of_the_trajectory():
         wanted = new @ old / np.linalg.norm(new) / np.linalg.norm(old)
         assert float(run.observed["cosines"].network[t + 1]) == pytest.approx(wanted, abs=1e-4)
     assert float(run.observed["cosines"].network[1]) == 0  # nothing before the first step
-    observed = dense.train(task, mup(), **(settings | {"observers": {"cosines": curvature.update_cosines()}}))
+    observed = dense.train(task, mup(), **(settings | {"observers": {"cosines": updates.update_cosines()}}))
     found = observed.observed["cosines"]
     np.testing.assert_allclose(found.network, run.observed["cosines"].network, atol=1e-4)
     assert np.all(np.asarray(found.layers)[:2] == 0)  # not rounding either
@@ -232,8 +232,8 @@ def test_sizes_of_updates_and_of_what_moves():
     task = Task(X, Y)
     model = MLP(8, 2, 2, mup(), "tanh")
     seen = {
-        "sizes": curvature.update_sizes(),
-        "moved": curvature.preactivation_changes(model, X),
+        "sizes": updates.update_sizes(),
+        "moved": updates.preactivation_changes(model, X),
         "params": lambda s, b: s.params,
     }
     run = dense.train(task, mup(), width=8, depth=2, learning_rate=0.5, steps=2, key=jax.random.key(0), observers=seen)

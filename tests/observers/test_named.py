@@ -7,7 +7,7 @@ import pytest
 import mupjax
 from mupjax.dynamics import dense, runs
 from mupjax.network import MLP, scaling_tree
-from mupjax.observers import curvature
+from mupjax.observers import curvature, updates
 from mupjax.parametrization import ip, ip_llr, mup, ntp, nup
 from mupjax.sweeps import cell as training
 from mupjax.task import Task
@@ -30,9 +30,9 @@ def alone(preset, width, seed):
     scaling = scaling_tree(jax.eval_shape(model.init, jax.random.key(0), TASK.x_train[:1]))
     seen = {
         "sharpness": curvature.sharpness(model, TASK, scaling=scaling, num_products=16),
-        "cosines": curvature.update_cosines(),
-        "update_sizes": curvature.update_sizes(),
-        "preactivations": curvature.preactivation_changes(model, TASK.x_train),
+        "cosines": updates.update_cosines(),
+        "update_sizes": updates.update_sizes(),
+        "preactivations": updates.preactivation_changes(model, TASK.x_train),
     }
     seen = {name: dense.Observer(observe, 2) for name, observe in seen.items()}
     key = runs.run_key(jax.random.key(0), seed, width)

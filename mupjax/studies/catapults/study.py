@@ -20,10 +20,10 @@ from mupjax import devices, optim, results
 from mupjax.activations import Activation
 from mupjax.activations import get as get_activation
 from mupjax.dynamics import dense
-from mupjax.dynamics.dense import Observer
+from mupjax.dynamics.observing import Observer
 from mupjax.dynamics.runs import map_runs, run_key
 from mupjax.network import MLP, hidden_widths, scaling_tree
-from mupjax.observers import curvature
+from mupjax.observers import curvature, updates
 from mupjax.parametrization import Parametrization
 from mupjax.parametrization import get as get_preset
 from mupjax.studies.catapults.variables import VARIABLES
@@ -164,7 +164,7 @@ def _trainer(design: _Design) -> Callable[[_Run, Task], dict[str, jax.Array | np
         constant = design.schedule == "constant"
         seen = {
             "sharpness": Observer(curvature.sharpness(model, task, **common), design.every),
-            "cosine": Observer(curvature.update_cosines(), design.every),
+            "cosine": Observer(updates.update_cosines(), design.every),
         }
         if not constant:
             seen["followed"] = Observer(lambda state, batch: state.opt_state[-1].sharpness, design.every)

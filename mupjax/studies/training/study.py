@@ -19,7 +19,7 @@ from jaxtyping import PyTree
 from mupjax import activations, devices, parametrization, results
 from mupjax.activations import Activation
 from mupjax.dynamics import dense
-from mupjax.dynamics.dense import Batch, Observer, State
+from mupjax.dynamics.observing import Batch, Observer, State
 from mupjax.dynamics.runs import BATCHES, map_runs, run_key
 from mupjax.network import MLP, features_of, hidden_widths, scaling_tree
 from mupjax.observers import named, ranks
