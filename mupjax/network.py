@@ -314,6 +314,13 @@ def scaling_tree(variables: PyTree, default: ParamScaling | None = None) -> PyTr
 
     Raises:
       ValueError: where a parameter has no scaling; the message names its path.
+
+    Example:
+      >>> from mupjax.parametrization import mup
+      >>> model = MLP(width=8, depth=1, out_dim=1, parametrization=mup())
+      >>> scaling = scaling_tree(model.init(jax.random.key(0), jnp.ones((2, 3))))
+      >>> scaling["layer_1"]["kernel"].role
+      'input'
     """
     params = variables["params"] if isinstance(variables, Mapping) and "params" in variables else variables
     leaves, treedef = jax.tree_util.tree_flatten_with_path(params, is_leaf=is_boxed)

@@ -167,3 +167,83 @@ def coordinates(models=("mup", "sp"), layers=("layer_1", "layer_2", "readout"), 
         coords,
         {"kind": "coordinate check", "arguments": arguments, "version_jax": "0.1.2", "device": "abacus"},
     )
+
+
+def training(names=("mup", "ip_llr"), widths=(64, 256), seeds=2, steps=10, depth=3):
+    """A Dataset of a training study of one variable's function, with ranks, contributions and changes of the kernel."""
+    sizes, step = np.array(widths, float), np.arange(steps + 1)
+    shape = (len(names), len(sizes), seeds)
+    cell = np.arange(1.0, 1 + math.prod(shape)).reshape(shape)
+    x = np.linspace(-1, 1, 5)[:, None]
+    dims = ("parametrization", "width", "seed")
+    curves = np.exp(-0.1 * cell[..., None] * step)
+    f = cell[..., None, None, None] * np.stack([0 * x, x])
+    arrays = {
+        "batch_loss": (("step",), np.where(step < steps, curves, np.nan)),
+        "initial_rate": (("kernel",), np.ones((*shape, depth + 1))),
+        "clipped": (("kernel",), np.zeros((*shape, depth + 1), bool)),
+        "train_loss": ((), curves[..., -1]),
+        "predictions": (("time", "test_index", "output"), f),
+        "rank_h": (("step", "layer"), np.full((*shape, steps + 1, depth), 3, np.int32)),
+        "contribution": (("step", "kernel", "part"), np.ones((*shape, steps + 1, depth + 1, 3))),
+        "ntk_change": (("step",), curves[..., ::-1]),
+    }
+    variables = {name: ((*dims, *trailing), values, {"units": "1"}) for name, (trailing, values) in arrays.items()}
+    for name in ("train", "test"):
+        variables |= {f"{name}_input": ((f"{name}_index", "input_dim"), x)}
+        variables |= {f"{name}_target": ((f"{name}_index", "output"), x)}
+    coords = {
+        "parametrization": list(names),
+        "width": ("width", sizes, {"units": "hidden units", "long_name": "width"}),
+        "step": ("step", step, {"units": "updates"}),
+        "kernel": np.arange(1, depth + 2),
+        "layer": np.arange(1, depth + 1),
+        "part": ["initial", "first", "later"],
+        "time": ["start", "end"],
+    }
+    return xr.Dataset(variables, coords, {"kind": "training", "num_classes": 1, "arguments": "{}"})
+
+
+def catapults(activations=("tanh",), factors=(1.0, 3.0), seeds=2, steps=10):
+    """A Dataset of a study of catapults: above a factor of 2 the loss rises at first, and the sharpness falls."""
+    c, step = np.array(factors)[:, None, None], np.arange(steps + 1)
+    loss = np.where(c > 2, 1 + step * (steps - step) / 5, 1.0) * 0.5**step * np.ones((seeds, 1))
+    observed = np.arange(0, steps + 1, 5)
+    sharpness = np.where(c > 2, 4 - 0.3 * observed, 4.0) * np.ones((seeds, 1))
+    whole = (len(activations), 2)
+    dims = ("activation", "schedule", "factor", "seed")
+    arrays = {
+        "train_loss": ("step", loss),
+        "rate": ("observe_step", c / 4 * np.ones_like(sharpness)),
+        "sharpness": ("observe_step", sharpness),
+        "cosine": ("observe_step", np.zeros_like(sharpness)),
+    }
+    variables = {
+        name: ((*dims, dim), np.broadcast_to(values, (*whole, *values.shape)).copy())
+        for name, (dim, values) in arrays.items()
+    }
+    coords = {
+        "activation": list(activations),
+        "schedule": ["constant", "following"],
+        "factor": list(factors),
+        "step": step,
+        "observe_step": observed,
+    }
+    return xr.Dataset(variables, coords, {"kind": "catapults", "arguments": "{}"})
+
+
+def width_study(widths=(64, 256, 1024), dynamics="dense"):
+    """A Dataset of `mupjax.limit` for some widths: errors of one network fall as n^-1/2, those of the mean as 1/n."""
+    one = comparison(("mup",), widths=())
+    point = np.array(widths, float)
+    errors = {"run": 0.4 * point**-0.5, "mean": point**-1.0}
+    variables = {}
+    for kind, error in errors.items():
+        variables |= {f"error_{kind}": ("point", error), f"error_{kind}_stderr": ("point", 0.1 * error)}
+        variables |= {f"slope_{kind}": -0.5 if kind == "run" else -1.0, f"slope_{kind}_stderr": 0.05}
+    coords = {
+        "point_width": ("point", point),
+        "point_dynamics": ("point", [dynamics] * len(widths)),
+        "point_seeds": ("point", [8] * len(widths)),
+    }
+    return one.assign(variables).assign_coords(coords).assign_attrs(kind="limit")

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import mupjax
+from mupjax.results import store
+from tests import result_datasets
 
 README = Path(__file__).parents[1] / "README.md"
 MODULES = [
@@ -30,8 +32,26 @@ def test_what_readme_links_to_is_there():
     assert not [name for name in names if not (README.parent / name).exists()]
 
 
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory):
+    """A folder with finished results of every kind, as README's commands leave them: what examples read."""
+    folder = tmp_path_factory.mktemp("examples")
+    for name, data in (
+        ("results/demo", result_datasets.comparison()),
+        ("sweep", result_datasets.sweep()),
+        ("transfer", result_datasets.with_optimum(result_datasets.sweep())),
+        ("coord-check", result_datasets.coordinates()),
+        ("limit", result_datasets.width_study()),
+        ("training", result_datasets.training()),
+        ("catapults", result_datasets.catapults()),
+    ):
+        store.write(data, folder / name)
+    return folder
+
+
 @pytest.mark.parametrize("name", MODULES)
-def test_docstring_examples(name):
+def test_docstring_examples(name, kept, monkeypatch):
+    monkeypatch.chdir(kept)
     module = importlib.import_module(name)
     assert doctest.testmod(module).failed == 0
     assert module.__doc__

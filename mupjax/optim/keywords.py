@@ -91,7 +91,12 @@ def own_name(function: Callable[..., object]) -> str | None:
 
 
 def is_sgd(optimizer: Optimizer) -> bool:
-    """Return whether an optimizer is `mupjax.sgd`, or a partial of it with keywords of SgdSettings only."""
+    """Return whether an optimizer is `mupjax.sgd`, or a partial of it with keywords of SgdSettings only.
+
+    Example:
+      >>> is_sgd(partial(sgd, momentum=0.9))
+      True
+    """
     function, keywords = _parts(optimizer)
     numbers = all(isinstance(value, int | float) for value in keywords.values())
     return function is sgd and numbers and set(keywords) <= set(SgdSettings._fields)

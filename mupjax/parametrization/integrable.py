@@ -25,6 +25,10 @@ def ip(**common: Any) -> Parametrization:
     Giraud 2021, arXiv:2110.15596, Thm 2); a finite network escapes after a number of steps that grows with n. Adam's
     rates are muP's; what is small at initialisation stays small in Adam's first step (three hidden layers: h^3 and f
     move by n^-1/2, a figure of tests/optim/test_transforms.py).
+
+    Example:
+      >>> ip().scales("hidden", 256, 256).init_std  # 1 / 256; muP's is 1 / 16
+      0.00390625
     """
     return made("ip", b=B, c=C, adam_c=ADAM_C, spectral=True, **common)
 
@@ -45,6 +49,11 @@ def ip_llr(depth: int, *, degree: float = 1.0, **common: Any) -> Parametrization
 
     Raises:
       ValueError: for a depth below 1, a degree that is not positive.
+
+    Example:
+      >>> llr = ip_llr(3)
+      >>> llr.scales("hidden", 256, 256, layer=2).sgd_lr_mult, llr.c_first.hidden  # later steps, exponent of the first
+      (1.0, -0.5)
     """
     _check_depth(depth)
     if not degree > 0:
@@ -67,6 +76,13 @@ def ip_bias(depth: int, *, sigma: float | PerRole = 1.0, biases: Any = "all", **
       sigma: one number for kernels and biases of the hidden layers (the readout's have 1), or a PerRole.
       biases: which layers have one.
       **common: as of every preset.
+
+    Raises:
+      ValueError: for a depth below 1.
+
+    Example:
+      >>> ip_bias(3).c_first.hidden  # of layers 2 and 3
+      (-0.5, 0.0)
     """
     _check_depth(depth)
     first = PerRole(
@@ -99,6 +115,10 @@ def ip_non_centered(*, mean: float = 1.0, **common: Any) -> Parametrization:
     Args:
       mean: of the Gaussians, beside `sigma`.
       **common: as of every preset.
+
+    Example:
+      >>> ip_non_centered(mean=2.0).mean.hidden
+      2.0
     """
     means = PerRole(0.0, mean, mean)
     return made("ip_non_centered", b=B, c=C, adam_c=ADAM_C, mean=means, spectral=True, **common)
@@ -109,12 +129,21 @@ def hp(**common: Any) -> Parametrization:
 
     For homogeneous phi and the same Gaussians, no hidden biases and no momentum, it is `ip_llr` at every width n, given
     the same derivative of the loss in the first step; their first outputs differ, and vanish with n. For SGD.
+
+    Example:
+      >>> hp().b.hidden, hp().b_later.hidden  # the standard deviation of W_0 is n^-1/2 in the first step, then n^-1
+      (0.5, 1.0)
     """
     return made("hp", b=PerRole(0.0, 0.5, 1.0), c=C, adam_c=ADAM_C, b_later=B, spectral=True, **common)
 
 
 def hpz(**common: Any) -> Parametrization:
-    r"""`hp` that keeps nothing of the initial hidden weights: after muP's first step they are DeltaW_0 alone."""
+    r"""`hp` that keeps nothing of the initial hidden weights: after muP's first step they are DeltaW_0 alone.
+
+    Example:
+      >>> hpz().b_later.hidden  # nothing is left of W_0
+      inf
+    """
     later = PerRole(0.0, float("inf"), 1.0)
     return made("hpz", b=PerRole(0.0, 0.5, 1.0), c=C, adam_c=ADAM_C, b_later=later, spectral=True, **common)
 

@@ -29,6 +29,10 @@ def nup(*, q: float = 2.0, gain: float = 1.0, **common: Any) -> Parametrization:
       gain: sigma, the edge-of-chaos gain of the activation, :math:`(a^2 + b^2)^{-1/2}`
         (`mupjax.activations.gain`; sqrt(2) for relu).
       **common: as of every preset; `sigma` and `rates` follow from the gain where they are not given.
+
+    Example:
+      >>> nup(q=1.0).layer_widths(8, 3)
+      (8, 16, 24)
     """
     if not isinstance(common.get("sigma"), PerRole):
         std = common.pop("bias_std", 0.0)

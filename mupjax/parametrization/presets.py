@@ -28,6 +28,10 @@ def sp(*, learning_rate_exponent: float = 1.0, **common: Any) -> Parametrization
     Args:
       learning_rate_exponent: the exponent e, for SGD and Adam alike.
       **common: as of every preset.
+
+    Example:
+      >>> [sp(learning_rate_exponent=e).scales("hidden", 256, 256).sgd_lr_mult for e in (1, 0)]
+      [0.00390625, 1.0]
     """
     rates = PerRole(*(float(learning_rate_exponent),) * 5)
     return made("sp", b=PerRole(0.0, 0.5, 0.5), c=rates, adam_c=rates, **common)
@@ -38,6 +42,11 @@ def ntp(**common: Any) -> Parametrization:
 
     Adam's rates are (1, 1/n, 1/n) too: the full-alignment row of Everett et al. 2024 (arXiv:2407.05872) in effective
     form, in which preactivations move by O(1) and logits by up to :math:`n^{1/2}` in the first step.
+
+    Example:
+      >>> hidden = ntp().scales("hidden", 256, 256)
+      >>> hidden.init_std, hidden.sgd_lr_mult  # 256**-0.5, 1 / 256
+      (0.0625, 0.00390625)
     """
     rates = PerRole(0.0, 1.0, 1.0)
     return made("ntp", b=PerRole(0.0, 0.5, 0.5), c=rates, adam_c=rates, **common)
@@ -49,6 +58,11 @@ def mup(**common: Any) -> Parametrization:
     The one stable choice in which every layer learns features at infinite width (Yang & Hu 2021, Sec. 5). Adam's rates
     are :math:`\eta` (1, 1/n, 1/n): an entry of Adam's update has size 1, a product over fan_in aligned entries has size
     fan_in, and h must move by O(1) (Yang et al. 2022, arXiv:2203.03466, Table 3).
+
+    Example:
+      >>> readout = mup().scales("output", 256, 1)
+      >>> readout.init_std, readout.sgd_lr_mult  # 1 / 256 each: standard deviation and rate
+      (0.00390625, 0.00390625)
     """
     c, adam_c = PerRole(-1.0, 0.0, 1.0, bias=-1.0), PerRole(0.0, 1.0, 1.0)
     return made("mup", b=PerRole(0.0, 0.5, 1.0), c=c, adam_c=adam_c, spectral=True, **common)

@@ -39,7 +39,14 @@ def draw_all(dataset: xr.Dataset) -> dict[str, Figure]:
 
 
 def save_all(dataset: xr.Dataset, out: str | os.PathLike[str]) -> list[Path]:
-    """Write every figure of `draw_all` to the directory `out`, as `save` does."""
+    """Write every figure of `draw_all` to the directory `out`, as `save` does.
+
+    Example:
+      >>> import mupjax
+      >>> data = mupjax.results.read("sweep/results.zarr")
+      >>> [path.name for path in save_all(data, "figures")]
+      ['learning_rates.png', 'learning_rates_test.png']
+    """
     return save(draw_all(dataset), out)
 
 
@@ -47,13 +54,24 @@ def save(figures: Mapping[str, Figure], out: str | os.PathLike[str]) -> list[Pat
     """Write figures as PNG files of the given names to the directory `out`.
 
     All are drawn before the first is written, and each is put in place whole.
+
+    Example:
+      >>> from matplotlib.figure import Figure
+      >>> [path.name for path in save({"nothing.png": Figure()}, "figures")]
+      ['nothing.png']
     """
     pictures = {name: png(figure) for name, figure in figures.items()}
     return [write_whole(Path(out) / name, picture) for name, picture in pictures.items()]
 
 
 def png(figure: Figure) -> bytes:
-    """Return a figure as a PNG file."""
+    """Return a figure as a PNG file.
+
+    Example:
+      >>> from matplotlib.figure import Figure
+      >>> png(Figure())[1:4]
+      b'PNG'
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()

@@ -12,11 +12,12 @@ from mupjax.statistics import Slope
 class Estimate(NamedTuple):
     """A value over seeds.
 
-    mean: of max(value, resolution), over the seeds that did not diverge; NaN where there is none.
-    std: sample standard deviation over these seeds, NaN for fewer than two; of a limit its standard error, NaN where it
-      is exact.
-    resolution: what rounding can tell from zero; 0 for quantities that have no such floor.
-    unresolved: 'none', 'some' or 'all' seeds are at or below the resolution.
+    Attributes:
+      mean: of max(value, resolution), over the seeds that did not diverge; NaN where there is none.
+      std: sample standard deviation over these seeds, NaN for fewer than two; of a limit its standard error, NaN where
+        it is exact.
+      resolution: smallest value that rounding can tell from zero; 0 for quantities without such a floor.
+      unresolved: 'none', 'some' or 'all' seeds are at or below the resolution.
     """
 
     mean: float

@@ -47,6 +47,11 @@ def write(
 
     Raises:
       ValueError: for an unknown `attrs["kind"]`, or a Dataset that lacks what its kind needs.
+
+    Example:
+      >>> import mupjax
+      >>> write(mupjax.results.read("sweep/results.zarr"), "again").name
+      'report.html'
     """
     if pictures is None:
         images = {name: plots.png(figure) for name, figure in plots.draw_all(dataset).items()}

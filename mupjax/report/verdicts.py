@@ -12,7 +12,12 @@ from mupjax.statistics import Verdict
 
 
 def format_verdicts(verdicts: Sequence[Verdict]) -> tuple[list[str], list[list[str]]]:
-    """Return verdicts as plain text: column titles, and a row for every claim; ours is ± its standard error."""
+    """Return verdicts as plain text: column titles, and a row for every claim; ours is ± its standard error.
+
+    Example:
+      >>> format_verdicts([Verdict("one is one", 1.0, 1.0, None, 3, "1", "reproduced")])[1]
+      [['one is one', '1.00', '1', '3', '1', 'reproduced']]
+    """
     columns = ["claim", "paper", "ours", "seeds", "bound", "verdict"]
     rows = []
     for claim, paper, ours, stderr, seeds, bound, verdict in verdicts:

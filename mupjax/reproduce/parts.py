@@ -28,11 +28,16 @@ WIDE = "wide"  # the same for few steps, at widths that main cannot reach
 
 
 class Part(NamedTuple):
-    """One comparison of a study.
+    """One experiment of a paper, kept in a folder of its own.
 
-    name: also its folder's. title: in words. data: what `datasets.load` is given. settings: what `compare` is given, or
-    another function of KINDS. change: what is done to the second training input, a name in CHANGES. dataset: where it
-    is another than the study's; 'line' and 'noise' are made here.
+    Attributes:
+      name: also its folder's.
+      title: in words.
+      data: keywords of `datasets.load`.
+      settings: keywords of `compare`, or of another function of KINDS.
+      change: what is done to the second training input: a name in CHANGES.
+      kind: a name in KINDS.
+      dataset: where it is another than the paper's; 'line' and 'noise' are made here.
     """
 
     name: str

@@ -20,4 +20,5 @@ from mupjax.results.kinds import complete as complete
 from mupjax.results.kinds import kind_of as kind_of
 from mupjax.results.layout import Layout as Layout
 from mupjax.results.layout import filled as filled
+from mupjax.results.store import read as read
 from mupjax.results.variables import Variable as Variable

@@ -30,7 +30,12 @@ KINDS: dict[str, str] = {
 
 
 class Caption(NamedTuple):
-    """Title (plain text) and caption (HTML) of a figure."""
+    """Title and caption of a figure.
+
+    Attributes:
+      title: plain text.
+      html: the caption, HTML.
+    """
 
     title: str
     html: str

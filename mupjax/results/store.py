@@ -199,6 +199,10 @@ def read(path: str | os.PathLike[str]) -> xr.Dataset:
     Raises:
       ValueError: where there is none, none that is whole or written by cells, or one with a missing or torn file; the
         message names it.
+
+    Example:
+      >>> dict(read("sweep/results.zarr").sizes)["learning_rate"]
+      13
     """
     import xarray as xr
 

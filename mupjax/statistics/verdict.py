@@ -50,7 +50,13 @@ def settle(met: bool, refuted: bool) -> str:
 
 
 def write(verdicts: Sequence[Verdict], out: str | os.PathLike[str]) -> Path:
-    """Write `out`/verdicts.json, a list of verdicts as JSON objects, atomically. Return its path."""
+    """Write `out`/verdicts.json, a list of verdicts as JSON objects, atomically. Return its path.
+
+    Example:
+      >>> import tempfile
+      >>> write([Verdict("one is one", 1.0, 1.0, None, 1, "1", "reproduced")], tempfile.mkdtemp()).name
+      'verdicts.json'
+    """
     rows = [{name: _plain(value) for name, value in verdict._asdict().items()} for verdict in verdicts]
     return write_whole(Path(out) / VERDICTS, (json.dumps(rows, indent=1) + "\n").encode())
 

@@ -27,7 +27,13 @@ from mupjax.trajectory import Trajectory
 
 
 class Run(NamedTuple):
-    """Numbers of one run, or arrays of many: which network, its key and its base learning rate."""
+    """Numbers of one run, or arrays of many.
+
+    Attributes:
+      member: which network of the program.
+      key: of the run.
+      rate: base learning rate.
+    """
 
     member: padded.Member
     key: jax.Array

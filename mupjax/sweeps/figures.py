@@ -58,6 +58,12 @@ def learning_rates(dataset: xr.Dataset, loss: str = "train_loss", *, figure: Fig
 
     Raises:
       ValueError: for a loss that the sweep does not have.
+
+    Example:
+      >>> import mupjax
+      >>> data = mupjax.results.read("sweep/results.zarr")
+      >>> learning_rates(data).shape
+      (2, 1, 2)
     """
     from matplotlib.lines import Line2D
 

@@ -27,10 +27,15 @@ PADDING = ("auto", "always", "never")
 
 
 class Grid(NamedTuple):
-    """What is run: every parametrization, depth, optimizer, width, learning rate and seed with each other.
+    """A grid: every parametrization, depth, optimizer, width, learning rate and seed with each other.
 
-    optimizers: names and optimizers. rates: of each optimizer in turn, ascending. batch_size: None is the full batch.
-    padding: 'auto', 'always' or 'never'.
+    Attributes:
+      optimizers: names and optimizers.
+      rates: of each optimizer in turn, ascending.
+      batch_size: None is the full batch.
+      padding: 'auto', 'always' or 'never'.
+      parametrizations, depths, widths, seeds, steps, activation, centred, spec, key, memory_gb, observe, observe_every:
+        as in `mupjax.sweep`.
     """
 
     parametrizations: tuple[Parametrization, ...]

@@ -55,9 +55,16 @@ class Program(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """What is computed, stored and resumed as one: positions in the grid, and the program that computes it.
+    """What is computed, stored and resumed as one.
 
-    flops: of its training, padding included: its weight in the progress bar.
+    Attributes:
+      name: unique.
+      parametrization: position in the grid.
+      depth: likewise.
+      optimizer: likewise.
+      widths: likewise, of all networks that the cell trains.
+      program: position in the plan.
+      flops: of its training, padding included: its weight in the progress bar.
     """
 
     name: str
@@ -70,7 +77,13 @@ class Cell(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """cells, in the order in which they run, of different names; programs; num_runs in all."""
+    """How a grid is computed.
+
+    Attributes:
+      cells: in the order in which they run.
+      programs: compiled ones, shared by cells.
+      num_runs: of all cells.
+    """
 
     cells: tuple[Cell, ...]
     programs: tuple[Program, ...]

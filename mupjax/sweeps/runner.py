@@ -40,7 +40,12 @@ class Compute(Protocol):
 
 
 class Need(NamedTuple):
-    """The bytes that a cell takes, and in words what takes them."""
+    """The memory that a cell takes.
+
+    Attributes:
+      bytes: at its peak.
+      what: takes them, in words.
+    """
 
     bytes: float = 0.0
     what: str = ""

@@ -34,6 +34,12 @@ def format_sweep(dataset: xr.Dataset) -> tuple[list[str], list[list[str]]]:
 
     Args:
       dataset: what `mupjax.sweep` returns.
+
+    Example:
+      >>> import mupjax
+      >>> data = mupjax.results.read("sweep/results.zarr")
+      >>> format_sweep(data)[1][0][:5]  # of sp, with sgd, in depth 2, at width 64: the best rate
+      ['sp', 'sgd', '2', '64', '1']
     """
     found = {loss: outcomes(dataset, loss) for loss in LOSSES if loss in dataset}
     train = found["train_loss"]

@@ -32,11 +32,14 @@ MIN_VARIANCE, MIN_VARIANCE_FLOAT32 = 1e-9, 1e-5
 
 
 class Side(NamedTuple):
-    """What a matrix was asked from one side. K rows are allocated, the first `count` hold something.
+    """Queries of a matrix from one side and their products; K rows are allocated, the first `count` are used.
 
-    directions: [K, n] orthonormal queries. answers: [K, m], the independent parts e of the answers.
-    along: [K, K'] the answers' coordinates along the other side's directions. left_out: the largest relative variance
-    of a direction for which there was no room.
+    Attributes:
+      directions: [K, n] orthonormal queries.
+      answers: [K, m] the independent parts e of the products.
+      along: [K, K'] the products' coordinates along the other side's directions.
+      count: [] rows in use.
+      left_out: [] largest relative variance of a direction that found no room.
     """
 
     directions: jax.Array
@@ -47,7 +50,13 @@ class Side(NamedTuple):
 
 
 class GaussianMatrix(NamedTuple):
-    """right: queries W q. left: queries W^T g. std: of an entry."""
+    """What is known of a Gaussian matrix W.
+
+    Attributes:
+      right: queries W q.
+      left: queries W^T g.
+      std: standard deviation of an entry.
+    """
 
     right: Side
     left: Side
@@ -55,10 +64,16 @@ class GaussianMatrix(NamedTuple):
 
 
 class Question(NamedTuple):
-    """Queries [B, n] in terms of directions, and what is new: queries = coordinates directions + new_coordinates new.
+    """Queries [B, n] split into known directions and new ones: coordinates directions + new_coordinates new.
 
-    coordinates: [B, K]. new_coordinates: [B, B]. new: [B, n], zero rows where fewer than B are new. answers: [B, m].
-    along: [B, K'].  left_out: the largest relative variance for which there was no room.
+    Attributes:
+      coordinates: [B, K] along the known directions.
+      new_coordinates: [B, B] along the new ones.
+      new: [B, n] new directions; rows of zeros where fewer than B are new.
+      answers: [B, m] independent parts of their products.
+      along: [B, K'] the products' coordinates along the other side's directions.
+      count: [] directions in use afterwards.
+      left_out: [] largest relative variance of a direction that found no room.
     """
 
     coordinates: jax.Array
@@ -71,7 +86,12 @@ class Question(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """gaussian: [B, m], the independent part (Zhat). along: [B, K'], the rest in the other side's directions (Zdot)."""
+    """Products W q of B queries.
+
+    Attributes:
+      gaussian: [B, m] the independent part (Zhat).
+      along: [B, K'] coordinates of the rest in the other side's directions (Zdot).
+    """
 
     gaussian: jax.Array
     along: jax.Array

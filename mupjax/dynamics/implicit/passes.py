@@ -35,10 +35,16 @@ BIAS_TAG = 5  # beside the tags of the start: no later call has it
 
 
 class Shape(NamedTuple):
-    """What is static of a network. room: directions that a matrix may be asked, on either side.
+    """The static part of a network.
 
-    scalings: of the kernels input, hidden (2..L), output, all with forward factor 1. biases: of the biases of layers
-    1..L and the readout, None where there is none.
+    Attributes:
+      widths: of the hidden layers.
+      rank: number r of the inputs' coordinates.
+      out_dim: number C of outputs.
+      activation: of the hidden layers.
+      scalings: of the input, hidden (2..L) and output kernels, all with forward factor 1.
+      biases: scalings of the biases of layers 1..L and of the readout; None where a layer has none.
+      room: largest number of directions kept of a matrix, on either side.
     """
 
     widths: tuple[int, ...]
@@ -51,8 +57,13 @@ class Shape(NamedTuple):
 
 
 class Net(NamedTuple):
-    """params: input [r, n_1], hidden (alpha, moved [K, K']) for each matrix, output [C, n_L], bias [n_l] or None for
-    each layer and [C] for the readout. matrices: what is known. start: the initial params.
+    """Parameters of a network whose hidden matrices are known by their products.
+
+    Attributes:
+      params: input [r, n_1]; hidden, a pair (alpha, moved [K, K']) for each matrix; output [C, n_L]; bias, [n_l] or
+        None for each layer and [C] for the readout.
+      matrices: what is known of W_0.
+      start: the initial params.
     """
 
     params: PyTree
@@ -63,9 +74,13 @@ class Net(NamedTuple):
 class Pass(NamedTuple):
     """A forward pass of B inputs.
 
-    xi: [B, r] inputs. h: L arrays [B, n_l]. x: [B, n_L], of the last layer. coordinates: of each x^l but the last in
-    its matrix's directions, [B, K]. gaussian: L arrays [B, n_l], W_0's Gaussian part Zhat. response: of matrix j,
-    [B, K'], coordinates of Zdot.
+    Attributes:
+      xi: [B, r] inputs.
+      h: L arrays [B, n_l].
+      x: [B, n_L] of the last layer.
+      coordinates: [B, K] of each x^l but the last, in its matrix's directions.
+      gaussian: L arrays [B, n_l], the Gaussian part Zhat of W_0's products.
+      response: [B, K'] for each matrix, coordinates of Zdot.
     """
 
     xi: jax.Array
@@ -77,7 +92,14 @@ class Pass(NamedTuple):
 
 
 class Back(NamedTuple):
-    """A backward pass: dLoss/dh, dLoss/dx and W_0^T's parts by layer, all [B, n_l]; Zdot as coordinates, as in Pass."""
+    """A backward pass of B inputs, one entry a layer.
+
+    Attributes:
+      dh: [B, n_l] dLoss/dh.
+      dx: [B, n_l] dLoss/dx.
+      gaussian: [B, n_l] Zhat of W_0^T's products.
+      response: coordinates of Zdot, as in Pass.
+    """
 
     dh: tuple[jax.Array, ...]
     dx: tuple[jax.Array, ...]

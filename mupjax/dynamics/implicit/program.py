@@ -36,7 +36,17 @@ BACKWARD_FIELDS = ("dh", "dx", "zhat_backward", "zdot_backward")
 
 
 class Design(NamedTuple):
-    """What is static beside the shape: hashable, a constant of the compiled program. source: of Gaussians."""
+    """What is static beside the shape: hashable, a constant of the compiled program.
+
+    Attributes:
+      shape: of the network.
+      steps: number of updates.
+      schedule: of the learning rate; None where that is a number.
+      sgd: momentum and decay.
+      centred: whether f - f_0 is trained.
+      spec: what is recorded.
+      source: draws the Gaussians.
+    """
 
     shape: Shape
     steps: int
@@ -48,9 +58,11 @@ class Design(NamedTuple):
 
 
 class Info(NamedTuple):
-    """directions: [2, L-1] how many each hidden matrix was asked from the right (x) and the left (dh).
+    """How many directions the hidden matrices kept.
 
-    left_out: [2, L-1], the largest relative variance of a direction for which there was no room; 0 where all fitted.
+    Attributes:
+      directions: [2, L-1] from the right (x) and from the left (dh).
+      left_out: [2, L-1] largest relative variance of a direction that found no room; 0 where all fitted.
     """
 
     directions: jax.Array | np.ndarray

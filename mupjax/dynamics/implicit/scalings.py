@@ -18,7 +18,12 @@ _TOLERANCE = 1e-9  # of exponents, as in the classification
 
 
 class Scalings(NamedTuple):
-    """kernels: of layers 1..L and the readout. biases: likewise, None where there is none."""
+    """Scalings of a network's parameters.
+
+    Attributes:
+      kernels: of layers 1..L and of the readout.
+      biases: likewise; None where a layer has none.
+    """
 
     kernels: tuple[ParamScaling, ...]
     biases: tuple[ParamScaling | None, ...]

@@ -28,7 +28,15 @@ SIGMAS = 3.0
 
 
 class Approach(NamedTuple):
-    """limit and power p of the fit, each with its standard error; stderr: [W], of the means that it rests on."""
+    """A fitted limit and power of the width.
+
+    Attributes:
+      limit: at infinite width.
+      limit_stderr: its standard error.
+      power: p.
+      power_stderr: its standard error.
+      stderr: [W] standard errors of the means that were fitted.
+    """
 
     limit: float
     limit_stderr: float

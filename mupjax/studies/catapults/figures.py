@@ -35,6 +35,12 @@ def catapults_figure(dataset: xr.Dataset, schedule: str, *, figure: Figure | Non
 
     Returns:
       The Axes, [3, activations].
+
+    Example:
+      >>> import mupjax
+      >>> data = mupjax.results.read("catapults/results.zarr")
+      >>> catapults_figure(data, "constant").shape
+      (3, 1)
     """
     names, factors = list(map(str, dataset["activation"].values)), dataset["factor"].values
     figure = new_figure(1.2 + 3.4 * len(names), 7.2) if figure is None else figure

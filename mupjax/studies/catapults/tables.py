@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 
 
 def format_catapults(dataset: xr.Dataset) -> tuple[list[str], list[list[str]]]:
-    """Return columns and rows of plain text: a row for each activation, schedule and factor."""
+    """Return columns and rows of plain text: a row for each activation, schedule and factor.
+
+    Example:
+      >>> import mupjax
+      >>> data = mupjax.results.read("catapults/results.zarr")
+      >>> [row[:3] + row[-2:] for row in format_catapults(data)[1][:2]]
+      [['tanh', 'constant', '1', '0 of 2', '0 of 2'], ['tanh', 'constant', '3', '2 of 2', '0 of 2']]
+    """
     columns = ["activation", "rates", "rate x initial sharpness", "largest loss", "last loss", "rate x last sharpness"]
     columns += ["catapulted", "diverged"]
     rows = []

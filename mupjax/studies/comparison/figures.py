@@ -44,6 +44,12 @@ def loss_curves(dataset: xr.Dataset, *, figure: Figure | None = None) -> np.ndar
 
     Returns:
       The Axes, an object array [losses, parametrization].
+
+    Example:
+      >>> import mupjax
+      >>> data = mupjax.results.read("results/demo/results.zarr")
+      >>> loss_curves(data).shape
+      (2, 4)
     """
     losses = [name for name in ("train_loss", "test_loss") if name in dataset]
     count = dataset.sizes["parametrization"]
@@ -83,6 +89,12 @@ def gram_heatmaps(
 
     Returns:
       The Axes, an object array [parametrization, 2 or 3].
+
+    Example:
+      >>> import mupjax
+      >>> data = mupjax.results.read("results/demo/results.zarr")
+      >>> gram_heatmaps(data, layer=1).shape
+      (4, 3)
     """
     layer, kept = pick_layer(dataset, layer), finite_seeds(dataset)
     grams = dataset[f"{check_features(features)}_gram"].sel(layer=layer)

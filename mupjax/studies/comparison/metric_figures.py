@@ -68,6 +68,12 @@ def against_width(
 
     Raises:
       ValueError: for unknown names or layers.
+
+    Example:
+      >>> import mupjax
+      >>> data = mupjax.results.read("results/demo/results.zarr")
+      >>> against_width(data, "feature_change", features="x").get_xscale()
+      'log'
     """
     statistics = metric_over_seeds(dataset, metric, features=features, layer=layer)
     widths, words = dataset["width"].values, limit_words(dataset)
@@ -131,6 +137,12 @@ def layers_figure(dataset: xr.Dataset, metric: str, *, figure: Figure | None = N
 
     Raises:
       ValueError: for unknown names.
+
+    Example:
+      >>> import mupjax
+      >>> data = mupjax.results.read("results/demo/results.zarr")
+      >>> len(layers_figure(data, "diversity").axes)  # h and x of two layers
+      4
     """
     layers = [int(layer) for layer in dataset["layer"].values]
     divide = f"{metric}_sampling_factor" in dataset

@@ -22,10 +22,15 @@ _COLUMNS = {
 
 
 class Row(NamedTuple):
-    """One parametrization at one width, features being the last layer's preactivations h at the last Gram step.
+    """One parametrization at one width; features are the last layer's preactivations at the last Gram step.
 
-    values: by name: train_loss, test_loss (where there is a test set), feature_change, diversity, space_time.
-    note: the limit's word in the row of infinite width, and how many seeds diverged.
+    Attributes:
+      parametrization: its name.
+      width: largest of the layers'; infinite for the limit.
+      width_label: as it is shown.
+      diverged: number of seeds that diverged.
+      values: train_loss, test_loss (with a test set), feature_change, diversity, space_time, by name.
+      note: the limit's word in the row of infinite width; how many seeds diverged.
     """
 
     parametrization: str
@@ -41,6 +46,12 @@ def summary(dataset: xr.Dataset) -> list[Row]:
 
     Args:
       dataset: what `compare` returns.
+
+    Example:
+      >>> import mupjax
+      >>> data = mupjax.results.read("results/demo/results.zarr")
+      >>> [row.width_label for row in summary(data) if row.parametrization == "mup"]
+      ['64', '256', '1024', 'infinite']
     """
     names, widths = dataset["parametrization"].values, dataset["width"].values
     kept, words = seeds.finite_seeds(dataset), seeds.limit_words(dataset)
@@ -61,7 +72,14 @@ def summary(dataset: xr.Dataset) -> list[Row]:
 
 
 def format_table(dataset: xr.Dataset) -> tuple[list[str], list[list[str]]]:
-    """Return the summary as plain text: column titles, and rows of cells written as mean ± standard deviation."""
+    """Return the summary as plain text: column titles, and rows of cells written as mean ± standard deviation.
+
+    Example:
+      >>> import mupjax
+      >>> data = mupjax.results.read("results/demo/results.zarr")
+      >>> format_table(data)[0]
+      ['parametrization', 'width', 'train loss', 'test loss', 'feature change', 'diversity', 'space-time', 'note']
+    """
     rows = summary(dataset)
     columns = ["parametrization", "width", *(_COLUMNS[name] for name in rows[0].values), "note"]
     return columns, [[row.parametrization, row.width_label, *map(str, row.values.values()), row.note] for row in rows]

@@ -47,6 +47,12 @@ def coordinate_check(dataset: xr.Dataset, *, figure: Figure | None = None) -> np
 
     Returns:
       The Axes, an object array [model, 2].
+
+    Example:
+      >>> import mupjax
+      >>> data = mupjax.results.read("coord-check/results.zarr")
+      >>> coordinate_check(data).shape  # coordinates and changes of two models
+      (2, 2)
     """
     models, widths = dataset["model"].values, dataset["width"].values
     layers = [plain_text(layer, 24) for layer in dataset["layer"].values]

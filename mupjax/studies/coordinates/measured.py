@@ -21,7 +21,13 @@ Build = Callable[[PyTree], optax.GradientTransformation]
 
 
 class Look(NamedTuple):
-    """A model at one width: what `init` returns, {layer: shape of its output}, what it returns; all as shapes."""
+    """A model at one width, as shapes.
+
+    Attributes:
+      boxed: what `init` returns.
+      layers: {layer: shape of its output}.
+      f: the model's output.
+    """
 
     boxed: PyTree
     layers: dict[str, tuple[int, ...]]

@@ -21,6 +21,12 @@ def format_coord_check(dataset: xr.Dataset) -> tuple[list[str], list[list[str]]]
 
     Args:
       dataset: what `mupjax.coord_check` returns.
+
+    Example:
+      >>> import mupjax
+      >>> data = mupjax.results.read("coord-check/results.zarr")
+      >>> format_coord_check(data)[0]
+      ['model', 'layer', 'power of |coordinate|', 'power of |change|']
     """
     columns = ["model", "layer", "power of |coordinate|", "power of |change|"]
     rows = []

@@ -41,6 +41,14 @@ def covariance_preservation(cases: dict[str, CovariancePreservation], *, figure:
 
     Raises:
       ValueError: for no cases, or cases of different numbers of hidden matrices.
+
+    Example:
+      >>> import mupjax, numpy as np
+      >>> task = mupjax.Task(np.eye(4), np.ones((4, 1)))
+      >>> small = {"widths": (32,), "runs": 4, "depth": 2, "particles": 64, "limit_runs": 2}
+      >>> cases = mupjax.studies.covariance.cases(mupjax.studies.covariance.covariance_study(task, **small))
+      >>> covariance_preservation(cases).shape
+      (2,)
     """
     depths = {found.forward.predicted.shape[2] for found in cases.values()}
     if len(depths) != 1:

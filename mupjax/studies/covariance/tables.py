@@ -31,7 +31,16 @@ def complete_cases(dataset: xr.Dataset) -> dict[str, CovariancePreservation]:
 
 
 def format_covariance(dataset: xr.Dataset) -> tuple[list[str], list[list[str]]]:
-    """Return the table of a covariance study: a row for each width and direction, all hidden matrices together."""
+    """Return the table of a covariance study: a row for each width and direction, all hidden matrices together.
+
+    Example:
+      >>> import mupjax, numpy as np
+      >>> task = mupjax.Task(np.eye(4), np.ones((4, 1)))
+      >>> small = {"widths": (32,), "runs": 4, "depth": 2, "particles": 64, "limit_runs": 2}
+      >>> data = mupjax.studies.covariance.covariance_study(task, **small)
+      >>> [row[:2] for row in format_covariance(data)[1]]
+      [['32', 'forward'], ['32', 'backward'], ['infinite', 'forward'], ['infinite', 'backward']]
+    """
     columns = ["width", "direction", "networks", "one network", "mean", "mean's error", "largest |z|", "bound"]
     rows = []
     for width, found in complete_cases(dataset).items():

@@ -37,6 +37,12 @@ def distance_from_limit(dataset: xr.Dataset, *, ax: Axes | None = None) -> Axes:
 
     Returns:
       The Axes.
+
+    Example:
+      >>> import mupjax
+      >>> data = mupjax.results.read("limit/results.zarr")
+      >>> distance_from_limit(data).get_xscale()
+      'log'
     """
     ax = new_figure(7.6, 4.6).subplots() if ax is None else ax
     widths, dynamics = dataset["point_width"].values, dataset["point_dynamics"].values

@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
 
 def format_width_study(dataset: xr.Dataset) -> tuple[list[str], list[list[str]]]:
-    """Return a width study's errors, with standard errors, and the fitted powers of the width as plain text."""
+    """Return a width study's errors, with standard errors, and the fitted powers of the width as plain text.
+
+    Example:
+      >>> import mupjax
+      >>> data = mupjax.results.read("limit/results.zarr")
+      >>> format_width_study(data)[1][-1]
+      ['fitted power', '', '', '-0.500 ± 0.050', '-1.000 ± 0.050']
+    """
     columns = ["width", "trained by", "seeds", "error of one network", "error of the mean"]
     rows = []
     for point in range(dataset.sizes["point"]):

@@ -29,10 +29,17 @@ _GROUPS = 16  # of seeds, left out in turn
 
 
 class Point(NamedTuple):
-    """One width trained one way. Errors are root mean squares over recorded outputs, each with its standard error.
+    """Networks of one width, trained one way. Errors are root mean squares over the recorded outputs.
 
-    error_run: of one network from the limit. error_mean: of the mean over seeds. The seeds' scatter (of the mean) and
-    the limit's are subtracted; 0 where they explain all of it. error_mean is NaN for fewer than 16 seeds.
+    Attributes:
+      width: hidden units.
+      dynamics: 'dense' or 'matrix-free'.
+      seeds: number of networks.
+      error_run: distance of one network from the limit, the limit's own scatter subtracted; 0 where that explains all
+        of it.
+      error_run_stderr: its standard error.
+      error_mean: likewise of the mean over seeds, their scatter subtracted too; NaN for fewer than 16 seeds.
+      error_mean_stderr: its standard error.
     """
 
     width: int
@@ -45,7 +52,13 @@ class Point(NamedTuple):
 
 
 class Slope(NamedTuple):
-    """A fitted power of the width with its standard error; `points` is how many widths went into it."""
+    """A fitted power of the width.
+
+    Attributes:
+      value: the power.
+      stderr: its standard error.
+      points: number of widths behind it.
+    """
 
     value: float
     stderr: float

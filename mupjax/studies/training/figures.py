@@ -51,6 +51,12 @@ def batch_losses(panels: Mapping[str, xr.Dataset], *, columns: int = 4, figure: 
 
     Returns:
       The Axes, [rows, columns].
+
+    Example:
+      >>> import mupjax
+      >>> data = mupjax.results.read("training/results.zarr")
+      >>> batch_losses({"one part": data}, columns=1).shape
+      (1, 1)
     """
     axes = _grid(len(panels), columns, figure)
     for ax, (title, data) in zip(axes.flat, panels.items(), strict=False):
@@ -77,7 +83,14 @@ def batch_losses(panels: Mapping[str, xr.Dataset], *, columns: int = 4, figure: 
 
 
 def ranks_figure(panels: Mapping[str, xr.Dataset], *, columns: int = 4, figure: Figure | None = None) -> np.ndarray:
-    """Draw numerical ranks of the preactivations against the layer after one step, a panel each; bars are the range."""
+    """Draw numerical ranks of the preactivations against the layer after one step, a panel each; bars are the range.
+
+    Example:
+      >>> import mupjax
+      >>> data = mupjax.results.read("training/results.zarr")
+      >>> ranks_figure({"after the last step": data}, columns=1).shape
+      (1, 1)
+    """
     axes = _grid(len(panels), columns, figure)
     for ax, (title, data) in zip(axes.flat, panels.items(), strict=False):
         for number, name in enumerate(map(str, data["parametrization"].values)):
@@ -105,6 +118,12 @@ def contributions_figure(data: xr.Dataset, *, figure: Figure | None = None) -> n
 
     Returns:
       The Axes, [parametrizations, kernels].
+
+    Example:
+      >>> import mupjax
+      >>> data = mupjax.results.read("training/results.zarr")
+      >>> contributions_figure(data).shape  # parametrizations and kernels
+      (2, 4)
     """
     names, kernels = list(map(str, data["parametrization"].values)), data["kernel"].values
     figure = new_figure(1.5 + 2.4 * len(kernels), 1 + 2.5 * len(names)) if figure is None else figure
@@ -130,7 +149,14 @@ def contributions_figure(data: xr.Dataset, *, figure: Figure | None = None) -> n
 
 
 def functions_figure(data: xr.Dataset, *, figure: Figure | None = None) -> np.ndarray:
-    """Draw functions of one variable before and after training, a panel for each parametrization, a line a seed."""
+    """Draw functions of one variable before and after training, a panel for each parametrization, a line a seed.
+
+    Example:
+      >>> import mupjax
+      >>> data = mupjax.results.read("training/results.zarr")
+      >>> functions_figure(data).shape
+      (1, 2)
+    """
     names = list(map(str, data["parametrization"].values))
     axes = _grid(len(names), len(names), figure)
     x = _first(data["test_input"])
@@ -162,6 +188,12 @@ def kernels_figure(data: xr.Dataset, *, ax: Axes | None = None) -> Axes:
 
     Returns:
       The Axes.
+
+    Example:
+      >>> import mupjax
+      >>> data = mupjax.results.read("training/results.zarr")
+      >>> kernels_figure(data).get_yscale()
+      'log'
     """
     ax = new_figure(5.6, 4).subplots() if ax is None else ax
     widths = data["width"].values

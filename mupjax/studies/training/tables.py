@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
 
 def format_training(dataset: xr.Dataset) -> tuple[list[str], list[list[str]]]:
-    """Return columns and rows of plain text: a row for each parametrization and width."""
+    """Return columns and rows of plain text: a row for each parametrization and width.
+
+    Example:
+      >>> import mupjax
+      >>> data = mupjax.results.read("training/results.zarr")
+      >>> format_training(data)[0]
+      ['parametrization', 'width', 'training loss', 'first base rates']
+    """
     columns = ["parametrization", "width", "training loss"]
     columns += ["test error"] * ("test_error" in dataset) + ["first base rates"]
     rows = []

@@ -45,6 +45,12 @@ def transfer(dataset: xr.Dataset, optimum: xr.Dataset | None = None, *, ax: Axes
 
     Returns:
       The Axes.
+
+    Example:
+      >>> import mupjax
+      >>> data = mupjax.results.read("transfer/results.zarr")
+      >>> transfer(data).get_xlabel()
+      'width n (hidden units)'
     """
     optimum = dataset if optimum is None else optimum
     finite = finite_widths(dataset)
