@@ -92,7 +92,7 @@ def sweep(names=("sp", "mup"), optimizers=("sgd", "adam"), depths=(2,), widths=(
     sizes = np.array([float(max(w) if isinstance(w, tuple) else w) for w in widths])
     labels = ["x".join(map(str, w)) if isinstance(w, tuple) else str(w) for w in widths]
     rates = np.unique(np.concatenate([{"sgd": SGD, "adam": ADAM}[name] for name in optimizers]))
-    asked = np.stack([np.isin(rates, {"sgd": SGD, "adam": ADAM}[name]) for name in optimizers])
+    was_run = np.stack([np.isin(rates, {"sgd": SGD, "adam": ADAM}[name]) for name in optimizers])
     best = np.array([{"sgd": 1.0, "adam": 2.0**-7}[name] for name in optimizers])[:, None]
     shape = (len(names), len(depths), len(optimizers), len(sizes), len(rates), seeds)
     best = np.stack([best * (sizes / sizes[0]) ** (-0.5 * (name == "sp")) for name in names])[:, None, :, :, None, None]
@@ -103,11 +103,11 @@ def sweep(names=("sp", "mup"), optimizers=("sgd", "adam"), depths=(2,), widths=(
     variables = {}
     for name in ("train_loss", "test_loss")[: 2 if test else 1]:
         curves = np.stack([np.full(shape, 0.5), final * (1 + (name == "test_loss"))], -1).astype(np.float32)
-        curves[~np.broadcast_to(asked[:, None, :, None], shape)] = np.nan
+        curves[~np.broadcast_to(was_run[:, None, :, None], shape)] = np.nan
         dims = ("parametrization", "depth", "optimizer", "width", "learning_rate", "seed", "step")
         long_name = {"train_loss": "training loss", "test_loss": "test loss"}[name]
         variables[name] = (dims, curves, {"units": "1", "long_name": long_name})
-    variables["asked"] = ("optimizer", "learning_rate"), asked
+    variables["was_run"] = ("optimizer", "learning_rate"), was_run
     coords = {
         "parametrization": list(names),
         "depth": list(depths),

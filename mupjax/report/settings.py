@@ -27,8 +27,8 @@ def settings(dataset: xr.Dataset) -> list[tuple[str, str]]:
     arguments = _parsed(attrs.pop("arguments", "{}"), "arguments")
     if "learning_rate" in dataset.dims:
         arguments.pop("learning_rates", None)
-        asked = dataset["asked"].transpose("optimizer", "learning_rate").values
-        for name, rates in zip(dataset["optimizer"].values, asked, strict=True):
+        was_run = dataset["was_run"].transpose("optimizer", "learning_rate").values
+        for name, rates in zip(dataset["optimizer"].values, was_run, strict=True):
             arguments[f"learning rates, {name}"] = [f"{rate:.4g}" for rate in dataset["learning_rate"].values[rates]]
     elif "learning_rate" in dataset.coords:
         rates = zip(dataset["parametrization"].values, dataset["learning_rate"].values, strict=True)

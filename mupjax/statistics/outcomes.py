@@ -19,7 +19,7 @@ class Outcomes(NamedTuple):
     """A sweep at the last recorded step; P parametrizations, D depths, O optimizers, W widths, R rates.
 
     Attributes:
-      asked: [O, R] bool, whether the optimizer was run at this rate.
+      was_run: [O, R] bool, whether the optimizer was run at this rate.
       loss: statistics over the seeds with a finite loss, arrays [P, D, O, W, R].
       diverged: [P, D, O, W, R], number of seeds without a finite loss; 0 at rates that the optimizer was not run with,
         and in cells that are not done.
@@ -28,7 +28,7 @@ class Outcomes(NamedTuple):
       best: [P, D, O, W], index of the rate with the smallest mean loss among those without a diverged seed, else -1.
     """
 
-    asked: Bool[np.ndarray, "O R"]
+    was_run: Bool[np.ndarray, "O R"]
     loss: OverSeeds
     diverged: Int[np.ndarray, "P D O W R"]
     done: Bool[np.ndarray, "P D O W"]
@@ -40,7 +40,7 @@ def outcomes(dataset: xr.Dataset, loss: str = "train_loss") -> Outcomes:
 
     Args:
       dataset: a result of `mupjax.sweep`, with train_loss and optionally test_loss of dims (parametrization, depth,
-        optimizer, width, learning_rate, seed, step), and `asked` of dims (optimizer, learning_rate).
+        optimizer, width, learning_rate, seed, step), and `was_run` of dims (optimizer, learning_rate).
       loss: 'train_loss' or 'test_loss'.
 
     Raises:
@@ -51,10 +51,10 @@ def outcomes(dataset: xr.Dataset, loss: str = "train_loss") -> Outcomes:
         raise ValueError(f"Expected `loss` to be one of {', '.join(present)}, got loss={loss!r}.")
     dims = ("parametrization", "depth", "optimizer", "width", "learning_rate", "seed", "step")
     values = dataset[loss].transpose(*dims).values
-    asked = dataset["asked"].transpose("optimizer", "learning_rate").values
+    was_run = dataset["was_run"].transpose("optimizer", "learning_rate").values
     done = np.asarray(np.isfinite(values).any(axis=(-3, -2, -1)))
     final = over_seeds(values[..., -1])
-    diverged = np.where(asked[:, None, :] & done[..., None], values.shape[-2] - final.seeds, 0)
+    diverged = np.where(was_run[:, None, :] & done[..., None], values.shape[-2] - final.seeds, 0)
     eligible = np.where((diverged == 0) & (final.seeds > 0), final.mean, np.inf)
     best = np.where(np.isfinite(eligible).any(-1), eligible.argmin(-1), -1)
-    return Outcomes(asked, final, diverged, done, best)
+    return Outcomes(was_run, final, diverged, done, best)

@@ -85,7 +85,7 @@ def learning_rates(dataset: xr.Dataset, loss: str = "train_loss", *, figure: Fig
     _common_losses(axes, dataset, loss, found, panels)
     lines = {line.get_label(): line for ax in axes for line in ax.lines}
     handles = [lines[name] for name in np.array(width_labels(dataset))[finite_widths(dataset)] if name in lines]
-    starred = (found.best >= 0).any() and (found.asked.sum(1) > 1).any()
+    starred = (found.best >= 0).any() and (found.was_run.sum(1) > 1).any()
     handles += [Line2D([], [], color="0.6", label=BEST, **_STAR)] if starred else []
     handles += [Line2D([], [], color="0.3", label=DIVERGED, **_CROSS)] if found.diverged.any() else []
     if handles:
@@ -97,17 +97,17 @@ def learning_rates(dataset: xr.Dataset, loss: str = "train_loss", *, figure: Fig
 def _panel(ax: Axes, dataset: xr.Dataset, found: Outcomes, panel: tuple[int, int, int]) -> None:
     """Draw one parametrization, depth and optimizer, and say which widths are not done."""
     row, depth, optimizer = panel
-    asked, finite, labels = found.asked[optimizer], finite_widths(dataset), width_labels(dataset)
+    was_run, finite, labels = found.was_run[optimizer], finite_widths(dataset), width_labels(dataset)
     rates = dataset["learning_rate"].values
     ax.set(xscale="log", yscale="log")
     for rank, column in enumerate(finite):
         if not found.done[*panel, column]:
             continue
-        one = OverSeeds(*(array[*panel, column][asked] for array in found.loss))
-        width_line(ax, rates[asked], one, rank, len(finite), labels[column])
+        one = OverSeeds(*(array[*panel, column][was_run] for array in found.loss))
+        width_line(ax, rates[was_run], one, rank, len(finite), labels[column])
         best = np.arange(len(rates)) == found.best[*panel, column]
         mean = positive(found.loss.mean[*panel, column][best])
-        if asked.sum() > 1:
+        if was_run.sum() > 1:
             ax.plot(rates[best], mean, color=shade(rank, len(finite)), **_STAR)
     missing = [str(dataset["width_label"].values[column]) for column in finite if not found.done[*panel, column]]
     words = [dataset["parametrization"].values[row], dataset["optimizer"].values[optimizer]]
@@ -132,7 +132,7 @@ def _common_losses(axes: np.ndarray, dataset: xr.Dataset, loss: str, found: Outc
     axes[0].set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes[0].set_yticks([], minor=True)
     for ax, panel in zip(axes, panels, strict=True):
-        rates = dataset["learning_rate"].values[found.asked[panel[2]]]
+        rates = dataset["learning_rate"].values[found.was_run[panel[2]]]
         margin = (rates.max() / rates.min()) ** 0.06 if len(rates) > 1 else 2.0
         ends = rates.min() / margin, rates.max() * margin
         ticks = round_numbers(*ends, 4)

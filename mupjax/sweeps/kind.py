@@ -88,7 +88,7 @@ KIND = Kind(
     variables=VARIABLES,
     needs=(
         "train_loss",
-        "asked",
+        "was_run",
         "parametrization",
         "depth",
         "optimizer",

@@ -44,9 +44,9 @@ def of_grid(task: Task, grid: Grid, attrs: Mapping[str, object]) -> Layout:
         coords["observe_step"] = ("observe_step", observed, VARIABLES["observe_step"].attrs)
         coords["kernel"] = np.arange(1, max(grid.depths) + 2)
         coords["layer"] = np.arange(1, max(grid.depths) + 1)
-    asked = np.array([[rate in each for rate in rates] for each in grid.rates])
+    was_run = np.array([[rate in each for rate in rates] for each in grid.rates])
     known = xr.Dataset(
-        {"asked": (("optimizer", "learning_rate"), asked, VARIABLES["asked"].attrs)}, coords, dict(attrs)
+        {"was_run": (("optimizer", "learning_rate"), was_run, VARIABLES["was_run"].attrs)}, coords, dict(attrs)
     )
     single = str(jax.dtypes.canonicalize_dtype(float))
     observed = results.filled(VARIABLES, dict.fromkeys(named.variables(grid.observe), single))

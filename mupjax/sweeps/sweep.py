@@ -86,7 +86,7 @@ def sweep(
     Returns:
       An xarray.Dataset with dims parametrization, depth, optimizer, width, learning_rate, seed, step: train_loss,
       test_loss where there is a test set, and what `spec` and `observe` ask for (along observe_step, kernel, layer).
-      `asked` says which rates an optimizer was run with. A diverged run is NaN or inf in its own row.
+      `was_run` says which rates an optimizer was run with. A diverged run is NaN or inf in its own row.
 
     Raises:
       ValueError: for a bad grid, a run that does not fit `memory_gb`, a store of other arguments.

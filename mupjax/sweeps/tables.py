@@ -19,7 +19,7 @@ def run_optimizers(dataset: xr.Dataset) -> xr.Dataset:
     Raises:
       ValueError: where none is left.
     """
-    kept = dataset["asked"].transpose("optimizer", "learning_rate").values.any(1)
+    kept = dataset["was_run"].transpose("optimizer", "learning_rate").values.any(1)
     if not kept.any():
         rates = ", ".join(f"{rate:g}" for rate in dataset["learning_rate"].values)
         raise ValueError(f"Expected a sweep with learning rates that an optimizer was run with, got {rates}.")
@@ -56,18 +56,18 @@ def format_sweep(dataset: xr.Dataset) -> tuple[list[str], list[list[str]]]:
         if best >= 0:
             losses = [(float(one.loss.mean[cell][best]), float(one.loss.std[cell][best])) for one in found.values()]
             numbers = [f"{rates[best]:.4g}", *(str(Estimate(mean, std, 0.0, "none")) for mean, std in losses)]
-        runs = int(train.asked[optimizer].sum()) * dataset.sizes["seed"]
+        runs = int(train.was_run[optimizer].sum()) * dataset.sizes["seed"]
         diverged = f"{train.diverged[cell].sum()} of {runs}" if train.done[cell] else "–"
         place = [names[row], optimizers[optimizer], depths[depth], labels[width]]
-        rows.append([*place, *numbers, diverged, _note(train, cell, np.flatnonzero(train.asked[optimizer]))])
+        rows.append([*place, *numbers, diverged, _note(train, cell, np.flatnonzero(train.was_run[optimizer]))])
     return columns, rows
 
 
-def _note(train: Outcomes, cell: tuple[int, ...], asked: np.ndarray) -> str:
-    """What to know of a best rate: whether there is none, and why, or whether a better one may lie outside the grid."""
+def _note(train: Outcomes, cell: tuple[int, ...], tried: np.ndarray) -> str:
+    """Note on the best rate: not computed, diverged everywhere, or at an end of the rates `tried` (indices)."""
     if not train.done[cell]:
         return "not done"
     if train.best[cell] < 0:
         return "diverged at every rate"
-    ends = {asked[0]: "smallest", asked[-1]: "largest"}
-    return f"best at the {ends[train.best[cell]]} rate" if len(asked) > 1 and train.best[cell] in ends else ""
+    ends = {tried[0]: "smallest", tried[-1]: "largest"}
+    return f"best at the {ends[train.best[cell]]} rate" if len(tried) > 1 and train.best[cell] in ends else ""

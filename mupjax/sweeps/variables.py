@@ -9,7 +9,7 @@ _RUNS = ("parametrization", "depth", "optimizer", "width", "learning_rate", "see
 _OBSERVED = {name: Variable(dims, words) for name, (dims, words) in named.variables(named.OF_FEATURES).items()}
 VARIABLES: dict[str, Variable] = {
     **along(_RUNS, TRAJECTORY | _OBSERVED),
-    "asked": Variable(("optimizer", "learning_rate"), "whether the optimizer was run with the rate", units=""),
+    "was_run": Variable(("optimizer", "learning_rate"), "whether the optimizer was run with the rate", units=""),
     **index("parametrization"),
     **index("depth", "depth", "hidden layers"),
     **index("optimizer"),

@@ -26,11 +26,13 @@ def test_outcomes_of_a_sweep():
     np.testing.assert_array_equal(found.done[0], True)
     np.testing.assert_array_equal(found.done[1, 0], [[True, True, True], [True, True, False]])
     expected = 0.02 * (1 + 10 / 8) * (1 + np.log2(rates) ** 2)[:, None] * np.array([1.0, 1.1, 1.2])  # mup, sgd, 64
-    asked = np.isin(rates, SGD)
+    was_run = np.isin(rates, SGD)
     expected[:, :1][(rates == 8) | (rates == 0.5)] = np.nan
-    expected[~asked] = np.nan
-    np.testing.assert_allclose(found.loss.mean[1, 0, 0, 0][asked], np.nanmean(expected[asked], 1), rtol=1e-6)  # float32
-    np.testing.assert_array_equal(found.diverged[1, 0, 0, 0], np.where(asked, np.isnan(expected).sum(1), 0))
+    expected[~was_run] = np.nan
+    np.testing.assert_allclose(
+        found.loss.mean[1, 0, 0, 0][was_run], np.nanmean(expected[was_run], 1), rtol=1e-6
+    )  # float32
+    np.testing.assert_array_equal(found.diverged[1, 0, 0, 0], np.where(was_run, np.isnan(expected).sum(1), 0))
     assert found.diverged[1, 0, 0, 0].sum() == 2
     np.testing.assert_array_equal(found.diverged[1, 0, 1, 2], 0)
     best = np.where(found.best >= 0, rates[found.best], np.nan)
@@ -60,12 +62,12 @@ def test_panels_hold_the_mean_the_range_and_the_best_rate():
     assert axes.shape == (2, 2, 2)
     for where in np.ndindex(axes.shape):
         ax, (row, depth, optimizer) = axes[where], where
-        asked = dataset["asked"].values[optimizer]
-        rates = dataset["learning_rate"].values[asked]
+        was_run = dataset["was_run"].values[optimizer]
+        rates = dataset["learning_rate"].values[was_run]
         name = f"{('sp', 'mup')[row]}, {('sgd', 'adam')[optimizer]}, depth {(2, 4)[depth]}"
         assert (ax.get_title(), ax.get_xscale(), ax.get_yscale()) == (name, "log", "log")
         assert ax.get_ylim() == axes[0, 0, 0].get_ylim()
-        values = dataset["train_loss"].values[row, depth, optimizer][..., -1][:, asked].astype(float)
+        values = dataset["train_loss"].values[row, depth, optimizer][..., -1][:, was_run].astype(float)
         stars = [line for line in ax.lines if line.get_marker() == "*"]
         for column, label in enumerate(("width 64", "width 256", "width 1024")):
             kept = np.isfinite(values[column]).any(1)
@@ -97,7 +99,7 @@ def test_a_cross_for_each_width_and_rate_at_which_a_seed_diverged():
     for row, optimizer in np.ndindex(2, 2):
         ax, rates = axes[row, 0, optimizer], dataset["learning_rate"].values
         gone = np.isnan(dataset["train_loss"].values[row, 0, optimizer, ..., -1]).any(-1)
-        gone &= dataset["asked"].values[optimizer]
+        gone &= dataset["was_run"].values[optimizer]
         crosses = [line for line in ax.lines if line.get_marker() == "x"]
         for column, line in enumerate(crosses):
             np.testing.assert_array_equal(line.get_xdata(), rates[gone[column]])

@@ -166,7 +166,7 @@ def test_a_selection_is_what_a_study_of_one_would_be():
     dataset = sweep()
     one = complete(dataset.sel(learning_rate=0.5, parametrization="mup", seed=0))
     assert one["train_loss"].dims == dataset["train_loss"].dims
-    assert one["asked"].dims == ("optimizer", "learning_rate")
+    assert one["was_run"].dims == ("optimizer", "learning_rate")
     xr.testing.assert_identical(one, dataset.sel(learning_rate=[0.5], parametrization=["mup"], seed=[0]))
     narrow = complete(small_comparison().isel(width=0))
     assert narrow["width_label"].dims == narrow["width"].dims == ("width",)
@@ -191,7 +191,7 @@ def test_what_has_no_kind_is_refused_and_what_is_missing_is_named():
                 show(other)
     with pytest.raises(ValueError, match=r"Expected a comparison with train_loss, .* got none of limit, step"):
         plots.draw_all(dataset.drop_vars(["limit", "step"]))
-    with pytest.raises(ValueError, match=r"Expected a sweep with .* got none of asked, depth, optimizer"):
+    with pytest.raises(ValueError, match=r"Expected a sweep with .* got none of was_run, depth, optimizer"):
         plots.draw_all(dataset.assign_attrs(kind="sweep"))
     with pytest.raises(ValueError, match=r"`train_loss` of a comparison along parametrization, .* got also run"):
         plots.draw_all(dataset.assign(train_loss=dataset["train_loss"].expand_dims("run")))

@@ -32,8 +32,8 @@ def sweep_of(optima, losses=valley, rates=RATES, cliff=np.inf):
     names = ["mup", "sp", *(f"p{i}" for i in range(len(optima)))][: len(optima)]
     coords = {"parametrization": names, "depth": [3], "optimizer": ["sgd"], "width": WIDTHS, "step": [0, 20]}
     coords |= {"learning_rate": rates, "seed": np.arange(optima.shape[-1])}
-    asked = (("optimizer", "learning_rate"), np.ones((1, len(rates)), bool))
-    return xr.Dataset({"train_loss": (dims, values), "asked": asked}, coords)
+    was_run = (("optimizer", "learning_rate"), np.ones((1, len(rates)), bool))
+    return xr.Dataset({"train_loss": (dims, values), "was_run": was_run}, coords)
 
 
 def optima_of(drift, noise=0.1, seeds=8, shape=(), at=-0.3, seed=0):
@@ -86,10 +86,10 @@ def test_finer_grids_know_the_optimum_better():
     assert errors[1] < 0.7 * errors[0]  # 17 points for 5: the root of the ratio of their number is .54
 
 
-def test_rates_that_an_optimizer_was_not_asked_for_are_left_out():
+def test_rates_that_an_optimizer_was_not_run_with_are_left_out():
     data = sweep_of(optima_of(0.0)[None])
     whole = best_rates(data)
-    data["asked"][0, ::2] = False
+    data["was_run"][0, ::2] = False
     data["train_loss"][..., ::2, :, :] = np.nan
     np.testing.assert_allclose(best_rates(data).best_rate, whole.best_rate, rtol=1e-9)
 

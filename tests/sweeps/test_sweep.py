@@ -58,9 +58,9 @@ def test_dataset_has_the_agreed_names_units_and_rates(whole):
     assert whole.step.values.tolist() == [0, 3]
     assert whole.width.dtype == np.float64
     assert whole.width_label.values.tolist() == ["4", "8"]
-    assert whole.asked.sel(optimizer="adam").values.tolist() == [True, True, False]
+    assert whole.was_run.sel(optimizer="adam").values.tolist() == [True, True, False]
     loss = whole.train_loss
-    assert np.isfinite(loss.where(whole.asked, 0)).all()
+    assert np.isfinite(loss.where(whole.was_run, 0)).all()
     assert loss.sel(optimizer="adam", learning_rate=1.0).isnull().all()
     assert {"units", "long_name"} <= loss.attrs.keys()
     assert {"arguments", "plan", "version_jax", "device"} <= whole.attrs.keys()
@@ -86,7 +86,7 @@ def test_a_diverged_rate_leaves_every_other_number_to_the_bit(whole):
     diverged = sweep(TASK, **(GRID | {"learning_rates": RATES | {"sgd": (0.25, 0.5, 1e38)}}))
     assert not np.isfinite(diverged.train_loss.sel(optimizer="sgd", learning_rate=1e38)[..., -1]).any()
     kept = {"learning_rate": [0.25, 0.5]}
-    assert same_bits(diverged.sel(kept).drop_vars("asked"), whole.sel(kept).drop_vars("asked"))
+    assert same_bits(diverged.sel(kept).drop_vars("was_run"), whole.sel(kept).drop_vars("was_run"))
 
 
 def test_one_trace_a_program_whatever_the_calls(whole, monkeypatch):
@@ -181,7 +181,7 @@ def test_an_unfinished_sweep_reads_as_nan_and_goes_on_without_touching_what_is_d
     data = store.read(path)
     assert data.attrs["complete"] == 0
     done = dict(parametrization="sp", optimizer="sgd")
-    assert same_bits(data.sel(done).drop_vars("asked"), whole.sel(done).drop_vars("asked"))
+    assert same_bits(data.sel(done).drop_vars("was_run"), whole.sel(done).drop_vars("was_run"))
     assert data.train_loss.sel(optimizer="adam").isnull().all()
     before = {file: file.stat().st_mtime_ns for file in path.glob("*_loss/c.*")}
     assert len(before) == 2 * 4

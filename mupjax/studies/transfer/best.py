@@ -62,9 +62,9 @@ def best_rates(dataset: xr.Dataset, loss: str = "train_loss") -> xr.Dataset:
     best, resolution = np.full((2, *last.shape[:-1]), np.nan)
     order = np.argsort(dataset["learning_rate"].values)
     rates = np.log2(dataset["learning_rate"].values)[order]
-    asked = dataset["asked"].transpose("optimizer", "learning_rate").values[:, order]
+    was_run = dataset["was_run"].transpose("optimizer", "learning_rate").values[:, order]
     for place in np.ndindex(best.shape):
-        chosen = asked[place[1]]
+        chosen = was_run[place[1]]
         best[place], resolution[place] = _minimum(rates[chosen], last[place][order][chosen])
     octaves = np.log2(dataset["width"].values)
     weights = (octaves - octaves.mean()) / ((octaves - octaves.mean()) ** 2).sum()
