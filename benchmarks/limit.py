@@ -24,8 +24,8 @@ from mupjax.task import Task
 SETTINGS = {"depth": 3, "learning_rate": 1.0, "steps": 12}
 WIDTHS = (16_384, 65_536, 262_144, 1_048_576)
 STEPS = (6, 12, 24, 48)
-PASSES = 8  # over the columns in use, for every question a hidden matrix is asked (dynamics/_conditioning.py)
-QUESTIONS = 4  # a step, two hidden matrices asked from both sides
+PASSES = 8  # over the columns in use, for every batch of queries (dynamics/implicit/gaussian_matrix.py)
+QUERIES = 4  # batches a step: two hidden matrices, queried from both sides
 
 
 def seconds(call, repeats: int) -> float:
@@ -55,8 +55,8 @@ def _shifted(array):
 
 
 def columns_read(width: int, steps: int, directions: int) -> float:
-    """Bytes of columns in use that all questions pass over, their number growing evenly to `directions`."""
-    return PASSES * QUESTIONS * steps * directions / 2 * width * 4
+    """Bytes of columns in use that all queries pass over, their number growing evenly to `directions`."""
+    return PASSES * QUERIES * steps * directions / 2 * width * 4
 
 
 def main() -> None:

@@ -45,16 +45,16 @@ class Matrix:
 
     def times(self, vector, side):
         """Zhat + Zdot of W_0 x ('forward') or W_0^T g ('backward')."""
-        source, target, asked = self.sides[side]
+        source, target, queries = self.sides[side]
         covariances = np.zeros(len(target.cov) + 1)
-        for earlier, place in asked:
+        for earlier, place in queries:
             covariances[place] = source.inner(vector, earlier)
         covariances[-1] = source.inner(vector, vector)
         zhat = target.new(covariances)
         other = self.sides["backward" if side == "forward" else "forward"][2]
         padded = source.pad(vector)
         zdot = [padded[place] * g for g, place in other]
-        asked.append((vector, len(target.cov) - 1))
+        queries.append((vector, len(target.cov) - 1))
         return target.add(zhat, *zdot)
 
 

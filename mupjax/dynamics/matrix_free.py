@@ -1,9 +1,10 @@
 r"""Training at finite width without forming a hidden weight matrix: exact in law, for widths up to tens of millions.
 
-A width-n network whose hidden matrices start as independent Gaussians is trained by drawing only what training asks of
-them: products with the features and backward vectors of the samples seen, each conditioned on all earlier ones (theory:
-`_conditioning`; cf. 'Householder Dice', Lu 2021, arXiv:2101.07464). With N samples seen over all steps it takes O(n N)
-memory and O(n N^2) work, against O(n^2) and O(n^2 N) of `dense.train`, and has the same law for every n.
+A width-n network whose hidden matrices start as independent Gaussians is trained by sampling only the matrix products
+that training needs: those with the features and backward vectors of the samples seen, each conditioned on all earlier
+ones (theory: `implicit.gaussian_matrix`; cf. 'Householder Dice', Lu 2021, arXiv:2101.07464). With N samples seen over
+all steps it takes O(n N) memory and O(n N^2) work, against O(n^2) and O(n^2 N) of `dense.train`, and has the same law
+for every n.
 
 Matrix products are float32 ('highest') on every device, whatever JAX is told: telling new directions from rounding
 depends on it. The sign of an eigenvector is not determined, so a GPU may draw another network from a key than a CPU
@@ -67,8 +68,8 @@ def train(
     r"""Train a width-n network by SGD, exactly in law, without any n x n matrix.
 
     Losses, predictions and Grams have the joint law over the random initialisation that `dense.train` gives them; the
-    same key does not give the same network. Inputs outside a step's batch (test inputs among them) have the right law
-    at each recorded step and jointly with step 0, not between two later steps.
+    same key does not give the same network. For inputs outside a step's batch (test inputs among them) the law is
+    exact at each recorded step and jointly with step 0, not across two later steps.
 
     Args:
       task: data and loss.
@@ -141,7 +142,7 @@ run_design = jax.jit(program.run, static_argnames="design")
 
 
 def shape_of(task: Task, widths: tuple[int, ...], activation: Activation, scalings: Scalings, room: int) -> Shape:
-    """Return the shape of a network whose hidden matrices are never formed."""
+    """Return the shape of a network with implicit hidden matrices."""
     rank = min(task.num_inputs, task.input_dim)
     return Shape(widths, rank, task.out_dim, activation, scalings.kernels, scalings.biases, room)
 
@@ -156,8 +157,8 @@ def room_for(task: Task, widths: tuple[int, ...], steps: int, batches: Batches, 
     if max_directions is not None:
         check_counts(max_directions=max_directions)
     per_step = task.num_train if batches is None else np.shape(batches)[1]
-    asked = task.num_inputs + steps * per_step
-    return min(asked, max(widths), asked if max_directions is None else max_directions)
+    queries = task.num_inputs + steps * per_step
+    return min(queries, max(widths), queries if max_directions is None else max_directions)
 
 
 def check_space_time(spec: TrajectorySpec, task: Task, batches: Batches) -> None:

@@ -15,7 +15,7 @@ from mupjax import activations, datasets, metrics
 from mupjax.activations import Activation
 from mupjax.dynamics import dense, feature_limit, kernel_limit, matrix_free
 from mupjax.dynamics.implicit import passes
-from mupjax.dynamics.implicit.gaussian_matrix import Answer
+from mupjax.dynamics.implicit.gaussian_matrix import Product
 from mupjax.dynamics.implicit.scalings import limit_scalings
 from mupjax.dynamics.runs import map_runs
 from mupjax.optim import adam, sgd
@@ -114,19 +114,21 @@ def test_finite_networks_extrapolate_to_the_limit(key, name):
 
 def without_response(monkeypatch):
     """No Zdot."""
-    answer = passes.answer_known
-    monkeypatch.setattr(passes, "answer_known", lambda *a: Answer(answer(*a).gaussian, 0 * answer(*a).along))
+    known_product = passes.known_product
+    monkeypatch.setattr(
+        passes, "known_product", lambda *a: Product(known_product(*a).gaussian, 0 * known_product(*a).along)
+    )
 
 
 def without_covariance(monkeypatch):
-    """Gaussian parts lose their covariance over steps: the particles are rotated further with every question."""
-    answer = passes.answer_known
+    """Gaussian parts lose their covariance over steps: the particles are rotated further with every query."""
+    known_product = passes.known_product
 
     def rotated(side, coordinates):
-        parts = answer(side, coordinates)
+        parts = known_product(side, coordinates)
         return parts._replace(gaussian=jnp.roll(parts.gaussian, side.count, axis=1))
 
-    monkeypatch.setattr(passes, "answer_known", rotated)
+    monkeypatch.setattr(passes, "known_product", rotated)
 
 
 def with_one_rate_doubled(monkeypatch):

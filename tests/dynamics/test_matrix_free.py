@@ -24,21 +24,21 @@ from mupjax.task import Task, batch_order
 from mupjax.trajectory import TrajectorySpec
 from tests import worked_example
 
-WIDTHS = (24, 32, 40)  # of different length, so that a question's shape says which matrix answers
+WIDTHS = (24, 32, 40)  # of different length, so that a query's shape says which matrix it goes to
 STEPS = 6
 
 
 def train_on(monkeypatch, params, task, parametrization, **settings):
-    """Matrix-free training whose answers come from given weights instead of conditioned Gaussians."""
+    """Matrix-free training whose products come from given weights instead of conditioned Gaussians."""
     kernels = [params[name]["kernel"] for name in NAMES]
     scalings = scalings_of(parametrization, task, WIDTHS)
     centred = [kernel - scaling.init_mean for kernel, scaling in zip(kernels, scalings.kernels, strict=True)]
     by_shape = {kernel.shape: kernel for kernel in centred[1:-1]}
     by_shape |= {kernel.shape[::-1]: kernel.T for kernel in centred[1:-1]}
-    ask = passes.ask
+    query = passes.query
 
-    def answered(side, other, queries, noise, room):
-        return ask(side, other, queries, lambda new: new @ by_shape[new.shape[1], side.answers.shape[1]], room)
+    def from_weights(side, other, queries, noise, room):
+        return query(side, other, queries, lambda new: new @ by_shape[new.shape[1], side.gaussian.shape[1]], room)
 
     inputs = task.inputs / task.input_dim**0.5
     first = np.linalg.lstsq(np.asarray(principal_coordinates(task.inputs)), np.asarray(inputs @ kernels[0]))[0]
@@ -53,7 +53,7 @@ def train_on(monkeypatch, params, task, parametrization, **settings):
     def explicit(key, width, most):
         return lambda tag, before, count: rows[width][before : before + count].astype(task.x_train.dtype)
 
-    monkeypatch.setattr(passes, "ask", answered)
+    monkeypatch.setattr(passes, "query", from_weights)
     monkeypatch.setattr(matrix_free, "gaussians", explicit)
     return matrix_free.train(task, parametrization, width=WIDTHS, depth=3, **settings)
 

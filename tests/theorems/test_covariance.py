@@ -59,11 +59,11 @@ def test_statistics_are_those_of_a_loop():
     found = covariance_preservation(Trajectory(0, 0, 0, 0, space_time=SpaceTime(**arrays)), sigma=1.5)
     summary = summarize(found, level=0.01)
     sides = [("x", 0, "zhat_forward", 1), ("dh", 1, "zhat_backward", 0)]
-    for row, (one, (asked, up, answered, down)) in enumerate(zip(found[:2], sides, strict=True)):
+    for row, (one, (query, up, product, down)) in enumerate(zip(found[:2], sides, strict=True)):
         for m in range(layers - 1):
             at = np.s_[1, 0, m, 0, 1]
-            predicted = 2.25 * arrays[asked][:, 1, 0, m + up, 0, 1]
-            empirical = arrays[answered][:, 1, 0, m + down, 0, 1]
+            predicted = 2.25 * arrays[query][:, 1, 0, m + up, 0, 1]
+            empirical = arrays[product][:, 1, 0, m + down, 0, 1]
             stderr = np.std(empirical - predicted, ddof=1) / 5**0.5
             expected = (predicted.mean(), empirical.mean(), (empirical - predicted).mean(), stderr)
             np.testing.assert_allclose([array[at] for array in one[:4]], expected, rtol=1e-13)
@@ -126,7 +126,7 @@ def test_what_is_not_the_gaussian_part_is_seen(wrong):
 @shared
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 def test_first_passes_are_unbiased_at_finite_width(direction):
-    """What is asked at step 0 does not depend on the noise that answers it."""
+    """Queries at step 0 do not depend on the noise in their products."""
     for width in (NARROW, WIDER):
         found = covariance_preservation(finite(width))
         one, bound = getattr(found, direction), summarize(found).bound

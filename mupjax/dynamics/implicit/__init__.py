@@ -1,1 +1,1 @@
-"""Training without forming hidden matrices: shared by exact finite widths and the feature-learning limit."""
+"""Training with implicit hidden matrices, shared by exact finite widths and the feature-learning limit."""

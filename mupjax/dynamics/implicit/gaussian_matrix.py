@@ -1,13 +1,13 @@
-r"""A Gaussian matrix that is never formed: what has been asked of it, and the law of the next answer.
+r"""An implicit Gaussian matrix: past queries and products, and the conditional law of the next product.
 
-W is [m, n] with independent N(0, std^2) entries. `right` holds what W was asked from the right, W q for queries q in
-R^n; `left` what its transpose was asked, W^T g for g in R^m. The queries are kept as orthonormal directions. Given all
-earlier answers W is Gaussian again, and for a new direction q, orthonormal to the earlier ones Q,
+W is [m, n] with independent N(0, std^2) entries, and is never formed: `right` holds queries q in R^n with their products
+W q, `left` queries g in R^m with W^T g. Queries are kept as orthonormal directions. Given all earlier products W is
+Gaussian again, and for a new direction q, orthonormal to the earlier ones Q,
 
 .. math:: W q = (1 - G^\top G) e + G^\top (W^\top G)^\top q, \qquad e \sim N(0, \mathrm{std}^2 I_m)
 
 with G the left directions as rows (cf. 'Householder Dice', Lu 2021, arXiv:2101.07464). It is exact for adaptive,
-repeated and mixed queries. An answer is stored as its independent part e and its coordinates `along` the other side's
+repeated and mixed queries. A product is stored as its independent part e and its coordinates `along` the other side's
 directions: at infinite width these are the Gaussian part Zhat and the response Zdot of Tensor Programs (Yang & Hu 2021,
 arXiv:2011.14522). Columns are in the program's precision; Gram matrices of new directions are in float64.
 """
@@ -36,21 +36,21 @@ class Side(NamedTuple):
 
     Attributes:
       directions: [K, n] orthonormal queries.
-      answers: [K, m] the independent parts e of the products.
+      gaussian: [K, m] the independent parts e of the products.
       along: [K, K'] the products' coordinates along the other side's directions.
       count: [] rows in use.
       left_out: [] largest relative variance of a direction that found no room.
     """
 
     directions: jax.Array
-    answers: jax.Array
+    gaussian: jax.Array
     along: jax.Array
     count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
     left_out: jax.Array
 
 
 class GaussianMatrix(NamedTuple):
-    """What is known of a Gaussian matrix W.
+    """An implicit Gaussian matrix W [m, n]: the queries made of it and their products.
 
     Attributes:
       right: queries W q.
@@ -63,14 +63,14 @@ class GaussianMatrix(NamedTuple):
     std: jax.Array
 
 
-class Question(NamedTuple):
+class Query(NamedTuple):
     """Queries [B, n] split into known directions and new ones: coordinates directions + new_coordinates new.
 
     Attributes:
       coordinates: [B, K] along the known directions.
       new_coordinates: [B, B] along the new ones.
       new: [B, n] new directions; rows of zeros where fewer than B are new.
-      answers: [B, m] independent parts of their products.
+      gaussian: [B, m] independent parts of their products.
       along: [B, K'] the products' coordinates along the other side's directions.
       count: [] directions in use afterwards.
       left_out: [] largest relative variance of a direction that found no room.
@@ -79,13 +79,13 @@ class Question(NamedTuple):
     coordinates: jax.Array
     new_coordinates: jax.Array
     new: jax.Array
-    answers: jax.Array
+    gaussian: jax.Array
     along: jax.Array
     count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
     left_out: jax.Array
 
 
-class Answer(NamedTuple):
+class Product(NamedTuple):
     """Products W q of B queries.
 
     Attributes:
@@ -101,15 +101,15 @@ def min_variance() -> float:
     return MIN_VARIANCE if devices.traits().float64 else MIN_VARIANCE_FLOAT32
 
 
-def unasked(shape: tuple[int, int], std: ArrayLike, room: tuple[int, int], dtype: np.dtype) -> GaussianMatrix:
-    """Return a matrix [m, n] of which nothing is known, with room for so many directions (right, left)."""
+def unqueried(shape: tuple[int, int], std: ArrayLike, room: tuple[int, int], dtype: np.dtype) -> GaussianMatrix:
+    """Return a matrix [m, n] before any query, with room for `room` directions (right, left)."""
     m, n = shape
     right, left = map(capacity, room)
 
-    def side(rows: int, others: int, length: int, answer: int) -> Side:
+    def side(rows: int, others: int, length: int, other_length: int) -> Side:
         return Side(
             jnp.zeros((rows, length), dtype),
-            jnp.zeros((rows, answer), dtype),
+            jnp.zeros((rows, other_length), dtype),
             jnp.zeros((rows, others), dtype),
             jnp.int32(0),
             jnp.zeros((), dtype),
@@ -118,13 +118,13 @@ def unasked(shape: tuple[int, int], std: ArrayLike, room: tuple[int, int], dtype
     return GaussianMatrix(side(right, left, n, m), side(left, right, m, n), jnp.asarray(std, dtype))
 
 
-def ask(
+def query(
     side: Side, other: Side, queries: Float[Array, "B n"], noise: Callable[[jax.Array], jax.Array], room: int | None
-) -> Question:
-    """Find the directions of the queries and draw the answers of new ones.
+) -> Query:
+    """Find the directions of the queries and draw the products of new ones.
 
     Args:
-      side: where the queries are asked.
+      side: the side from which W is queried.
       other: the other side of the same matrix.
       queries: [B, n].
       noise: a function of new directions [B, n] that returns independent Gaussians [B, m] of the matrix's std.
@@ -143,46 +143,46 @@ def ask(
     to_unit, from_unit = _straighten(new, kept)
     new = jnp.where(kept[:, None], to_unit @ new, 0)
     from_new = lengths[:, None] * jnp.where(kept[None, :], from_new, 0)
-    answers = jnp.where(kept[:, None], noise(new), 0)
-    return Question(
+    gaussian = jnp.where(kept[:, None], noise(new), 0)
+    return Query(
         coordinates=lengths[:, None] * known + from_new @ again,
         new_coordinates=jnp.where(kept[None, :], from_new @ from_unit, 0),
         new=new,
-        answers=answers,
-        along=contract(new, other.answers, other.count) - contract(answers, other.directions, other.count),
+        gaussian=gaussian,
+        along=contract(new, other.gaussian, other.count) - contract(gaussian, other.directions, other.count),
         count=jnp.sum(kept).astype(jnp.int32),
         left_out=jnp.max(jnp.where(fits | (variances <= min_variance()), 0, variances)),
     )
 
 
-def answer(side: Side, question: Question) -> Answer:
-    """Return W q for every query of a question that is not kept, in two parts."""
-    known = answer_known(side, question.coordinates)
-    return Answer(
-        known.gaussian + question.new_coordinates @ question.answers,
-        known.along + question.new_coordinates @ question.along,
+def product(side: Side, queried: Query) -> Product:
+    """Return W q for queries that are not kept, in two parts."""
+    known = known_product(side, queried.coordinates)
+    return Product(
+        known.gaussian + queried.new_coordinates @ queried.gaussian,
+        known.along + queried.new_coordinates @ queried.along,
     )
 
 
-def answer_known(side: Side, coordinates: Float[Array, "B K"]) -> Answer:
+def known_product(side: Side, coordinates: Float[Array, "B K"]) -> Product:
     """Return W q for queries with these coordinates on the side's directions, in two parts."""
-    return Answer(*(combine(coordinates, rows, side.count) for rows in (side.answers, side.along)))
+    return Product(*(combine(coordinates, rows, side.count) for rows in (side.gaussian, side.along)))
 
 
-def keep(side: Side, question: Question) -> tuple[Side, Float[Array, "B K"]]:
-    """Return the side with the new directions and answers in it, and the queries' coordinates on all of them."""
+def keep(side: Side, queried: Query) -> tuple[Side, Float[Array, "B K"]]:
+    """Return the side with the new directions and products in it, and the queries' coordinates on all of them."""
 
     def put(rows: jax.Array, new: jax.Array) -> jax.Array:
         return lax.dynamic_update_slice_in_dim(rows, new, side.count, 0)
 
     kept = Side(
-        put(side.directions, question.new),
-        put(side.answers, question.answers),
-        put(side.along, question.along),
-        side.count + question.count,
-        jnp.maximum(side.left_out, question.left_out),
+        put(side.directions, queried.new),
+        put(side.gaussian, queried.gaussian),
+        put(side.along, queried.along),
+        side.count + queried.count,
+        jnp.maximum(side.left_out, queried.left_out),
     )
-    return kept, lax.dynamic_update_slice_in_dim(question.coordinates, question.new_coordinates, side.count, 1)
+    return kept, lax.dynamic_update_slice_in_dim(queried.coordinates, queried.new_coordinates, side.count, 1)
 
 
 def units(queries: jax.Array) -> tuple[jax.Array, jax.Array]:

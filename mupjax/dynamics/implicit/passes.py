@@ -1,13 +1,13 @@
-r"""A network whose hidden matrices are never formed: forward and backward passes through what was asked of them.
+r"""Forward and backward passes of a network with implicit hidden matrices.
 
 A hidden matrix after t steps of SGD (momentum, Nesterov, decoupled decay, any schedule) is
 
-.. math:: W_t = \alpha_t W_0 + G^\top M_t^\top Q, \qquad Q, G \text{ the directions asked from right and left}
+.. math:: W_t = \alpha_t W_0 + G^\top M_t^\top Q, \qquad Q, G \text{ the directions queried from right and left}
 
 so that an optimizer which is linear in weights and gradients acts on the small parameters (alpha, M) as it would on W.
-The first layer (in principal coordinates of the inputs) and the readout are explicit. W_0 is known by what was asked of
-it alone (`_conditioning`). Backward vectors carry the loss: dh stands for dLoss/dh, so that C outputs cost as much as
-one.
+The first layer (in principal coordinates of the inputs) and the readout are explicit. W_0 is known
+only by its queries and products (`gaussian_matrix`). Backward vectors carry the loss: dh stands for dLoss/dh, so that C
+outputs cost as much as one.
 
 Symbols: L hidden layers; space l-1 is where h^l, x^l, dx^l, dh^l live; matrix j maps space j to space j+1.
 """
@@ -25,7 +25,7 @@ from jaxtyping import ArrayLike, PyTree
 from mupjax import optim
 from mupjax.activations import Activation
 from mupjax.dynamics.gram import in_float64, up
-from mupjax.dynamics.implicit.gaussian_matrix import GaussianMatrix, answer, answer_known, ask, keep, unasked
+from mupjax.dynamics.implicit.gaussian_matrix import GaussianMatrix, keep, known_product, product, query, unqueried
 from mupjax.dynamics.implicit.rows import combine
 from mupjax.parametrization import ParamScaling
 
@@ -123,11 +123,11 @@ def principal_coordinates(inputs: jax.Array) -> jax.Array:
 
 
 def initial(shape: Shape, spare: int, draw: Draw, tag: jax.Array, dtype: np.dtype) -> Net:
-    """Return a network with explicit first layer and readout; `spare` is the most queries that are asked at once."""
+    """Return a network with explicit first layer and readout; `spare` is the largest number of queries made at once."""
     first_rows = shape.rank if len(shape.widths) == 1 else 0
     room = shape.room + spare
     matrices = tuple(
-        unasked((after, before), scaling.init_std, (room, room), dtype)
+        unqueried((after, before), scaling.init_std, (room, room), dtype)
         for before, after, scaling in zip(shape.widths[:-1], shape.widths[1:], shape.scalings[1:-1], strict=True)
     )
     hidden = tuple(
@@ -175,7 +175,7 @@ def scaling_of(shape: Shape, factors: jax.Array | np.ndarray | None = None) -> o
 
 
 def rows_before(shape: Shape, matrices: tuple[GaussianMatrix, ...], space: int) -> jax.Array:
-    """Return how many Gaussian rows were drawn in a space: explicit weights, answers from below and from above."""
+    """Return how many Gaussian rows were drawn in a space: explicit weights, products from below and from above."""
     bias = shape.biases[space]
     count = jnp.int32(_explicit_rows(shape, space) + (bias is not None and bias.init_std > 0))
     if space > 0:
@@ -184,7 +184,7 @@ def rows_before(shape: Shape, matrices: tuple[GaussianMatrix, ...], space: int) 
 
 
 def forward(shape: Shape, net: Net, xi: jax.Array, draw: Draw, tag: jax.Array, *, remember: bool) -> tuple[Net, Pass]:
-    """Pass B inputs [B, r] through the network; what is asked of W_0 is kept in the returned Net where `remember`."""
+    """Run B inputs [B, r] forward; with `remember`, add their queries to the returned Net."""
     matrices = list(net.matrices)
     gaussian, coordinates, response = [xi @ net.start["input"]], [], []
     h = [_plus_bias(xi @ net.params["input"], net.params["bias"][0])]
@@ -192,21 +192,21 @@ def forward(shape: Shape, net: Net, xi: jax.Array, draw: Draw, tag: jax.Array, *
     for j, (matrix, hidden) in enumerate(zip(net.matrices, net.params["hidden"], strict=True)):
         before = rows_before(shape, tuple(matrices), j + 1)
         noise = _noise(draw, j + 1, tag, before, matrix.std)
-        question = ask(matrix.right, matrix.left, x, noise, shape.room if remember else None)
+        queried = query(matrix.right, matrix.left, x, noise, shape.room if remember else None)
         if remember:  # read what was kept, not what was there: so the store is written in place
-            right, asked = keep(matrix.right, question)
-            parts = answer_known(right, asked)
+            right, x_coordinates = keep(matrix.right, queried)
+            parts = known_product(right, x_coordinates)
             matrices[j] = matrix._replace(right=right)
         else:
-            parts, asked = answer(matrix.right, question), question.coordinates
-        moved = combine(asked, hidden["moved"], matrices[j].right.count)
+            parts, x_coordinates = product(matrix.right, queried), queried.coordinates
+        moved = combine(x_coordinates, hidden["moved"], matrices[j].right.count)
         along = hidden["alpha"] * parts.along + moved
         whole = hidden["alpha"] * parts.gaussian + combine(along, matrix.left.directions, matrix.left.count)
         if mean := shape.scalings[j + 1].init_mean:
             whole = whole + hidden["alpha"] * mean * jnp.sum(x, axis=1, keepdims=True)
         h.append(_plus_bias(whole, net.params["bias"][j + 1]))
         x = shape.activation.phi(h[-1])
-        coordinates.append(asked)
+        coordinates.append(x_coordinates)
         gaussian.append(parts.gaussian)
         response.append(parts.along)
     seen = Pass(xi, tuple(h), x, tuple(coordinates), tuple(gaussian), tuple(response))
@@ -216,7 +216,7 @@ def forward(shape: Shape, net: Net, xi: jax.Array, draw: Draw, tag: jax.Array, *
 def backward(
     shape: Shape, net: Net, seen: Pass, chi: jax.Array, draw: Draw, tag: jax.Array
 ) -> tuple[Net, PyTree, Back]:
-    """Return the network that was asked, gradients shaped like its parameters, and the backward vectors.
+    """Return the network with the new queries recorded, the gradients and the backward vectors.
 
     Args:
       seen: a remembered forward pass of B inputs through the same parameters.
@@ -229,12 +229,12 @@ def backward(
     for j in reversed(range(len(matrices))):
         matrix, hidden = matrices[j], net.params["hidden"][j]
         noise = _noise(draw, j, tag, rows_before(shape, tuple(matrices), j), matrix.std)
-        question = ask(matrix.left, matrix.right, dh[0], noise, shape.room)
-        left, asked = keep(matrix.left, question)
-        parts = answer_known(left, asked)
+        queried = query(matrix.left, matrix.right, dh[0], noise, shape.room)
+        left, dh_coordinates = keep(matrix.left, queried)
+        parts = known_product(left, dh_coordinates)
         matrices[j] = matrix._replace(left=left)
-        gradients.insert(0, {"alpha": jnp.zeros_like(hidden["alpha"]), "moved": seen.coordinates[j].T @ asked})
-        along = hidden["alpha"] * parts.along + asked @ hidden["moved"].T
+        gradients.insert(0, {"alpha": jnp.zeros_like(hidden["alpha"]), "moved": seen.coordinates[j].T @ dh_coordinates})
+        along = hidden["alpha"] * parts.along + dh_coordinates @ hidden["moved"].T
         whole = hidden["alpha"] * parts.gaussian + combine(along, matrix.right.directions, matrix.right.count)
         if mean := shape.scalings[j + 1].init_mean:
             whole = whole + hidden["alpha"] * mean * jnp.sum(dh[0], axis=1, keepdims=True)

@@ -1,9 +1,9 @@
-"""The training program that exact finite widths and the infinite-width limit share: steps, batches, recording.
+"""Training program of exact finite widths and of the infinite-width limit: steps, batches, recording.
 
-The two differ in the scalings that they give and in where their Gaussians come from. All inputs are asked once at the
-start and kept, so that features and outputs of every input at later steps have the right joint law with the first ones;
-inputs beyond a step's batch are asked when they are recorded and forgotten again: their law at each step is right, that
-between two later steps is not.
+The two differ in the scalings that they give and in where their Gaussians come from. At the start all inputs
+are evaluated and enter the conditioning set, so that later features and outputs of every input have the right joint law
+with the initial ones. After that, inputs outside the batch are evaluated only when recorded and do not enter the
+conditioning set: marginals at each step are exact, joint laws across two later steps are not.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _run(
         return jax.grad(lambda f: jnp.mean(loss_per_sample(task.loss, f, task.y_train[index])))(f)
 
     def of_all(net: Net, seen: Pass, step: jax.Array) -> Pass:
-        """A pass of all inputs: the batch's own, completed by inputs that are asked and forgotten."""
+        """Return a pass of all inputs; those outside the batch do not enter the conditioning set."""
         beyond = xi[num_train:] if full else xi
         if not len(beyond):
             return seen
@@ -139,7 +139,7 @@ def _run(
         return evaluate(net, every), features
 
     def advance(carry: PyTree, slots: dict[str, jax.Array]) -> tuple[PyTree, PyTree]:
-        """Update with the pass at hand, pass the next batch, record what is wanted of it."""
+        """Apply the update of the current pass, run the next batch forward, and record it where required."""
         net, opt_state, seen, kept = carry
         chi = chi_of(net, seen, index_at(slots["step"]))
         net, gradients, back = backward(net, seen, chi, draw, slots["step"] * _TAGS + _BACKWARD)

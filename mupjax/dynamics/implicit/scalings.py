@@ -1,6 +1,6 @@
-r"""The scalings of all parameters of a network whose hidden matrices are never formed, and what is left at n = inf.
+r"""Scalings of all parameters of a network with implicit hidden matrices, at finite width and in the limit.
 
-Both are of the equivalent form without forward factors, which SGD cannot tell from others.
+Both are those of the equivalent form without forward factors, which SGD cannot tell from others.
 """
 
 from __future__ import annotations

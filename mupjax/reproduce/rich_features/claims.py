@@ -136,9 +136,9 @@ def _errors_stay(data: xr.Dataset) -> Verdict:
     """An input and its negative with one target: no odd network fits both, though its weights stop."""
     weights, errors = corollary_4_6(task_without_inputs(data), run_of(data, "mup", np.inf))
     targets = data["targets"].values
-    asked = weights.verdict == REPRODUCED and np.array_equal(targets[0], targets[1])
+    stopped = weights.verdict == REPRODUCED and np.array_equal(targets[0], targets[1])
     claim = "opposite: infinite width: errors stay where weights stop, as Assumption 4.1 fails: rms chi over its start"
-    word = settle(asked and errors.ours > ERROR, asked and errors.ours <= ERROR)
+    word = settle(stopped and errors.ours > ERROR, stopped and errors.ours <= ERROR)
     bound = f"> {ERROR:g} where the weights have stopped, and both have one target"
     return errors._replace(claim=claim, bound=bound, verdict=word)
 
@@ -164,7 +164,7 @@ def _covariance(data: xr.Dataset) -> list[Verdict]:
     short = summarize(limit)
     largest, relative = float(np.max(short.max_z)), float(np.max(short.relative_difference))
     equal, close = largest <= short.bound, relative < 0.01
-    claim = "infinite width: Gaussian parts keep the covariance of what W was asked: largest |z| of all pairs"
+    claim = "infinite width: Gaussian parts keep the covariance of the queries of W: largest |z| of all pairs"
     bound = f"<= {short.bound:.1f}, and differences below 1 % of the covariances"
     verdicts = [
         Verdict(claim, None, largest, None, limit.num_runs, bound, settle(equal and close, not (equal or close)))
