@@ -49,8 +49,8 @@ def cell_of(width: int, number: int, steps: int) -> Callable[[], Any]:
     """Return a function that trains a cell of muP networks, `number` runs."""
     task = digits()
     chosen = checked(task, **CELL | {"widths": (width,), "seeds": number // len(RATES), "steps": steps})
-    planned, batches = plan(task, chosen), training.batches_of(task, chosen)
-    return lambda: training.run_cell(task, chosen, planned.programs[0], planned.cells[0], batches)
+    planned = plan(task, chosen)
+    return lambda: training.run_cell(task, chosen, planned.programs[0], planned.cells[0])
 
 
 def growth(widths: list[int], runs: tuple[int, ...], steps: int, repeats: int) -> tuple[list[str], list[str]]:

@@ -100,7 +100,7 @@ class Trajectory(NamedTuple):
 
 @dataclass(frozen=True)
 class TrajectorySpec:
-    """What a dynamics records, and at which steps. Frozen and hashable: a static argument under `jit`.
+    """Quantities that a dynamics records, and at which steps. Frozen and hashable: a static argument under `jit`.
 
     Negative steps count from the end; -1 is the final state.
 

@@ -1,5 +1,6 @@
 """Examples that readers copy: README's code runs, docstrings' examples give what they say."""
 
+import ast
 import doctest
 import importlib
 import pkgutil
@@ -63,3 +64,27 @@ def test_every_public_name_is_documented():
         if name.startswith("_") or not callable(member):
             continue
         assert member.__doc__, name
+
+
+def test_names_of_modules_in_docstrings_resolve():
+    """Such as `mupjax.sgd`, `sweeps.runner.Running` or `curvature.sharpness_of`: the first part is a module's name."""
+    modules = ["mupjax", *MODULES]
+    wrong = []
+    for module in modules:
+        tree = ast.parse(Path(importlib.import_module(module).__file__).read_text())
+        documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+        docstrings = [ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, documented)]
+        for name in re.findall(r"(?<!`)`([A-Za-z_]\w*(?:\.\w+)+)(?:\(.*?\))?`", "\n".join(docstrings)):
+            first, _, rest = name.partition(".")
+            starts = [start for start in modules if start.split(".")[-1] == first]
+            if starts and not any(resolves(f"{start}.{rest}") for start in starts):
+                wrong.append(f"{module}: {name}")
+    assert not wrong
+
+
+def resolves(name):
+    try:
+        pkgutil.resolve_name(name)
+    except (AttributeError, ImportError):
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""Commands from records of their options.
+"""Build commands from records of their options.
 
 A record is a NamedTuple whose fields are options, `name: Annotated[type, typer.Option(...)] = default`, or groups of
 options, which are records too. A command has the options of its record and of the groups in it, in order.

@@ -9,7 +9,7 @@ from mupjax.cli.command import Command, keywords
 
 
 class Study(NamedTuple):
-    """What `mupjax.compare` takes beside the task, the key and the memory."""
+    """Options of `mupjax.compare` beyond the task, the key and the memory."""
 
     parametrizations: options.Parametrizations = "sp,ntp,mup,ip"
     widths: options.Widths = "64,256,1024"

@@ -13,7 +13,7 @@ from mupjax.parametrization import PRESETS
 
 
 class Study(NamedTuple):
-    """What `mupjax.coord_check` takes beside the task, the key and the memory."""
+    """Options of `mupjax.coord_check` beyond the task, the key and the memory."""
 
     model: Annotated[
         str | None,

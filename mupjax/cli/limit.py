@@ -10,7 +10,7 @@ from mupjax.studies.limit.widths import WIDTHS
 
 
 class Study(NamedTuple):
-    """What `mupjax.limit` takes beside the task, the key and the memory."""
+    """Options of `mupjax.limit` beyond the task, the key and the memory."""
 
     parametrization: options.Parametrization = "mup"
     depth: options.Depth = 3

@@ -85,7 +85,7 @@ class Data(NamedTuple):
 
 
 class Network(NamedTuple):
-    """What the networks of a command share, beside their depth and widths."""
+    """Options shared by a command's networks, beyond their depth and widths."""
 
     activation: Annotated[str, network_option(help=f"{one_of(ACTIVATIONS)}.")] = "tanh"
     base_width: Annotated[int, network_option(help="Width at which every parametrization is the standard network.")] = 1

@@ -1,4 +1,4 @@
-"""Text of the command line to values; what cannot be read is a ValueError that names the option."""
+"""Parse the command line's text to values; ValueErrors name the option."""
 
 from __future__ import annotations
 

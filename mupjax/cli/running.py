@@ -1,4 +1,4 @@
-"""What every command does around its computation: JAX's settings, results to table, report and figures."""
+"""Run a command: set up JAX, compute, print the table, write report and figures."""
 
 from __future__ import annotations
 

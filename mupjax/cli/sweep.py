@@ -13,7 +13,7 @@ from mupjax.sweeps.grid import PADDING
 
 
 class Study(NamedTuple):
-    """What `mupjax.sweep` takes beside the task, the key and the memory."""
+    """Options of `mupjax.sweep` beyond the task, the key and the memory."""
 
     parametrizations: options.Parametrizations = "sp,mup"
     sp_exponent: Annotated[

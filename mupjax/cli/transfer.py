@@ -11,7 +11,7 @@ from mupjax.cli.command import Command, keywords
 
 
 class Study(NamedTuple):
-    """What the sweep takes beside the task, the key and the memory."""
+    """Options of the sweep beyond the task, the key and the memory."""
 
     parametrizations: Annotated[
         str, options.network_option(help="Compared with the control, sp with one rate for all widths.")

@@ -1,4 +1,4 @@
-"""Checks and warnings that all dynamics make before they train, and the types of the arguments they share."""
+"""Checks and warnings common to all dynamics, and the types of their shared arguments."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _warn_once(parametrization: Parametrization, depth: int, activation: Activat
     kind = classification.classify(parametrization, depth, activation).kind
     if parametrization.c_first is not None and parametrization.biases != "all" and activation.degree is None:
         warnings.warn(
-            f"{name} is derived for positively homogeneous activations, {phi} is none: after the first step "
+            f"{name} is derived for positively homogeneous activations, which {phi} is not: after the first step "
             "preactivations of layers 3..L shrink with the width, which calibrated rates hide at moderate widths "
             "(Hajjar et al. 2021, arXiv:2110.15596, cover homogeneous ones).",
             stacklevel=4,

@@ -3,10 +3,10 @@ r"""The infinite-width limit of feature-learning parametrizations.
 Coordinates of preactivations and backward vectors become independent copies of random variables, inner products their
 expectations (Tensor Programs IV, Yang & Hu 2021, arXiv:2011.14522; Chen et al. 2025, arXiv:2503.09565). Expectations
 are averages over `num_particles` copies that follow the conditional law of `matrix_free`; their Gaussians are scrambled
-Sobol points (`quasi`), so that averages converge faster than random ones. f_0 is subtracted where it is 0 in the limit.
-Independent scrambles give the standard error; what they do not show is a bias that falls as the inverse number of
-particles and grows with the number of inputs: take several particles for each input and dimension. Matrix products are
-those of `matrix_free`, float32 on every device.
+Sobol points (`dynamics.sobol`), so that averages converge faster than random ones. f_0 is subtracted where it is 0 in
+the limit. Independent scrambles give the standard error; what they do not show is a bias that falls as the inverse
+number of particles and grows with the number of inputs: take several particles for each input and dimension. Matrix
+products are those of `matrix_free`, float32 on every device.
 """
 
 from __future__ import annotations
@@ -316,7 +316,7 @@ def sobol(key: jax.Array, width: int, rows: int) -> Callable[[jax.Array, ArrayLi
     directions = sobol_points.scrambled_directions(jax.random.fold_in(key, 0), rows, width)
     shifts = jax.random.bits(jax.random.fold_in(key, 1), (rows,), jnp.uint32)
 
-    def draw(tag: jax.Array, before: ArrayLike, count: int) -> jax.Array:
+    def draw(_tag: jax.Array, before: ArrayLike, count: int) -> jax.Array:
         chosen = (jax.lax.dynamic_slice_in_dim(array, before, count) for array in (directions, shifts))
         return sobol_points.normal_rows(*chosen, num_points=width)
 

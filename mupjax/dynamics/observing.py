@@ -1,4 +1,4 @@
-"""What observers of dense training see, and how they are called."""
+"""State and batch passed to observers, and the observer protocol."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Batch(NamedTuple):
 
 
 class State(NamedTuple):
-    """What an observer sees of a run, before the update of its step.
+    """State of a run before the update of its step, as observers see it.
 
     Attributes:
       step: number of updates made.

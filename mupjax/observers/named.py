@@ -70,7 +70,7 @@ def observed_steps(steps: int, every: int) -> range:
 
 
 class Observed(NamedTuple):
-    """What observers look at.
+    """Networks and inputs that observers look at.
 
     Attributes:
       features: a function of parameters and inputs that returns `network.Features`.

@@ -1,4 +1,4 @@
-"""What the presets share: the options that all of them take."""
+"""Options that all presets take."""
 
 from __future__ import annotations
 

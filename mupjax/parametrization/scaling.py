@@ -56,7 +56,7 @@ UNIT_GAUSSIANS = PerRole(1.0, 1.0, 1.0)  # biases start at zero
 
 @dataclass(frozen=True)
 class ParamScaling:
-    """What the parametrization says of one parameter. Not a pytree: it is one leaf of a scaling tree.
+    """Scaling of one parameter. Not a pytree: it is one leaf of a scaling tree.
 
     Attributes:
       role: input, hidden, output, bias or output_bias.
@@ -64,14 +64,14 @@ class ParamScaling:
       fan_out: outputs of that layer.
       multiplier: the forward factor, `W = multiplier * w`.
       init_std: the standard deviation of the stored `w` at initialisation.
-      sgd_lr_mult: what SGD's learning rate for the stored `w` is multiplied by.
-      adam_lr_mult: what Adam's learning rate for the stored `w` is multiplied by.
-      adam_epsilon_mult: what Adam's epsilon is multiplied by: the order in width of the gradient of the stored `w`
-        once the readout carries it. It is that from the start where forward and backward sizes are preserved; under
-        ip the first gradients are smaller by n^-1/2 for every hidden product on the way.
+      sgd_lr_mult: multiplier of SGD's learning rate for the stored `w`.
+      adam_lr_mult: multiplier of Adam's learning rate for the stored `w`.
+      adam_epsilon_mult: multiplier of Adam's epsilon: the width order of this parameter's gradient (of the stored `w`)
+        once the readout's updates dominate. It is that from the start where forward and backward sizes are preserved;
+        under ip the first gradients are smaller by n^-1/2 for every hidden product on the way.
       init_mean: the mean of the stored `w` at initialisation.
-      sgd_lr_mult_first: what SGD's learning rate is multiplied by in the first step; None where it is as later.
-      init_kept: what the initial `w` is multiplied by in the first step; None where it stays.
+      sgd_lr_mult_first: multiplier of SGD's learning rate in the first step; None where it equals the later one.
+      init_kept: factor of the initial `w` from the first step on; None for 1.
       normalized: whether SGD's update is divided by its Frobenius norm before it is multiplied.
     """
 

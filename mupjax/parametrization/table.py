@@ -1,4 +1,4 @@
-"""A parametrization as text: one row a role, one column a field that differs from its default."""
+"""A parametrization as text: one row per role, one column per field that differs from its default."""
 
 from __future__ import annotations
 

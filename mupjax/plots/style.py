@@ -1,4 +1,4 @@
-"""What the figures have in common: colours, marks, labels, ticks."""
+"""Style of all figures: colours, marks, labels, ticks."""
 
 from __future__ import annotations
 

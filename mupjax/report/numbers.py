@@ -1,4 +1,4 @@
-"""Numbers as text: so many digits, a spread to the same decimal place, bounds for what is not resolved."""
+"""Numbers as text: significant digits, a spread to the same decimal place, bounds for unresolved values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was run, in words: arguments, learning rates, versions, device, and whatever else the attributes say."""
+"""Settings of a result in words: arguments, learning rates, versions, device, and all other attributes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Papers that can be reproduced: the table of them, what each must say of itself, and how one is run."""
+"""The papers that `mupjax reproduce` knows, and how one is run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAPERS: dict[str, str] = {
 
 
 class Setting(NamedTuple):
-    """What a paper is run with.
+    """Settings that a paper is run with.
 
     Attributes:
       dataset: whose images.

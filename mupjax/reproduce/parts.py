@@ -1,4 +1,4 @@
-"""A study's parts: comparisons with settings of their own, each kept in its own folder and read back from there."""
+"""Parts of a reproduction: studies with their own settings, each stored in its own folder and read back from there."""
 
 from __future__ import annotations
 

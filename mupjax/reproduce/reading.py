@@ -1,4 +1,4 @@
-"""What claims read from a part's Dataset."""
+"""Quantities that claims read from a part's Dataset."""
 
 from __future__ import annotations
 

@@ -131,13 +131,3 @@ def layout_of(
         "gram_input_2": inputs,
     }
     return Layout(known, dict(variables), sizes, cell_dims)
-
-
-def trailing_dims(name: str) -> tuple[str, ...]:
-    """Return the dims of one run's array of this name."""
-    return TRAJECTORY[name].dims
-
-
-def long_name(name: str) -> str:
-    """Return a variable's name in words."""
-    return TRAJECTORY[name].long_name

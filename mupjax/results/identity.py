@@ -1,4 +1,4 @@
-"""What a Dataset is known by: its kind, the arguments of its call, the versions that its numbers depend on."""
+"""Dataset identity: kind, arguments and the versions on which its numbers depend."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def attributes(
     Args:
       kind: what it is a result of, a name of `kinds`.
       arguments: of the call, without those that change no number.
-      about: what else is kept with them.
+      about: further attributes stored with them.
       task: its arrays are in the arguments as their digest.
     """
     given = {} if task is None else {"task": f"{task!r}, {digest_of(task)}"}
@@ -79,7 +79,7 @@ def _function(function: Any) -> str:
 
 
 def _instructions(code: CodeType) -> tuple[object, ...]:
-    """What a function's code does, without its place in a file."""
+    """Return a function's instructions, names and constants, without its place in a file."""
     constants = [_instructions(c) if hasattr(c, "co_code") else c for c in code.co_consts]
     return code.co_code, code.co_names, constants
 

@@ -1,6 +1,6 @@
-"""What a Dataset is: `attrs["kind"]`, and the record of how results of each kind are shown.
+"""Result kinds: `attrs["kind"]` names the record that draws and summarises a Dataset.
 
-A study's Kind stands in the study's own folder. It is imported by its name in KINDS when a Dataset of that kind is
+A study's Kind is defined in the study's own folder. It is imported by its name in KINDS when a Dataset of that kind is
 drawn, reported or summarised, so that `plots` and `report` know no study. Nothing is guessed from variables.
 """
 

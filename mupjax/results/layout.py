@@ -1,4 +1,4 @@
-"""A Dataset before it is filled: names, dims, coordinates, and where the arrays of a cell go."""
+"""Layout of a Dataset before it is filled: variables, dims, coordinates, and the positions of each cell's arrays."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Filled(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """What is known of a Dataset before a cell is computed.
+    """A Dataset's variables, sizes and coordinates before any cell is computed.
 
     Attributes:
       coords: a Dataset of coordinates, attributes and variables whose values are known.
@@ -62,7 +62,7 @@ def empty(layout: Layout) -> xr.Dataset:
 
 
 def blank(shape: Sequence[int], dtype: str) -> np.ndarray:
-    """Return an array of what was not computed."""
+    """Return the fill array of an uncomputed variable."""
     return np.full(shape, np.nan if np.issubdtype(dtype, np.inexact) else 0, dtype)
 
 

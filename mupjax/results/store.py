@@ -134,10 +134,12 @@ def put(
     if is_done(path, cell):
         return cell
     chunks: dict[str, object] = {}
-    with zarr.config.set({"array.write_empty_chunks": True}):  # NaN that was computed is not what was never written
+    with zarr.config.set(
+        {"array.write_empty_chunks": True}
+    ):  # write computed NaN explicitly, to tell it from a missing chunk
         group = zarr.open_group(path, mode="r+")
         for name, values in arrays.items():
-            if is_done(path, cell):  # by another worker, since we looked
+            if is_done(path, cell):  # by another worker in the meantime
                 return cell
             array = group[name]
             assert isinstance(array, zarr.Array)

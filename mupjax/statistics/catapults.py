@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 
 class Catapult(NamedTuple):
@@ -18,7 +18,6 @@ class Catapult(NamedTuple):
 
     Attributes:
       growth: largest loss / first loss.
-      peak_step: step of the largest loss.
       ending: last loss / first loss.
       edge: learning rate * last sharpness; 2 is the edge of stability.
       happened: whether the loss grew by more than `grown` and fell below its start, and the run ended below the edge.
@@ -26,7 +25,6 @@ class Catapult(NamedTuple):
     """
 
     growth: Float[np.ndarray, "*runs"]
-    peak_step: Int[np.ndarray, "*runs"]
     ending: Float[np.ndarray, "*runs"]
     edge: Float[np.ndarray, "*runs"]
     happened: Bool[np.ndarray, "*runs"]
@@ -50,8 +48,8 @@ def detect_catapults(
 
     Example:
       >>> found = detect_catapults(np.array([[1.0, 5.0, 0.1], [1.0, 0.5, 0.1]]), np.ones(2), np.ones(2))
-      >>> found.happened.tolist(), found.peak_step.tolist()
-      ([True, False], [1, 0])
+      >>> found.happened.tolist(), found.growth.tolist()
+      ([True, False], [5.0, 1.0])
     """
     values, last = np.asarray(losses, np.float64), np.asarray(sharpness, np.float64)
     diverged = ~(np.isfinite(values).all(-1) & np.isfinite(last))
@@ -61,4 +59,4 @@ def detect_catapults(
         ending = np.asarray(filled[..., -1] / filled[..., 0])
     edge = np.asarray(np.asarray(rates, np.float64) * last)
     happened = np.asarray(~diverged & (growth > grown) & (ending < 1) & (edge < 2))
-    return Catapult(growth, np.asarray(filled.argmax(-1)), ending, edge, happened, np.asarray(diverged))
+    return Catapult(growth, ending, edge, happened, np.asarray(diverged))

@@ -1,4 +1,4 @@
-"""What studies share: settings of their runs, and networks of one shape over seeds, trained by any dynamics."""
+"""Settings of a study's runs, and training of one network over several seeds by any dynamics."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Width = int | tuple[int, ...]
 
 
 class Settings(NamedTuple):
-    """What every run of a study shares.
+    """Settings shared by every run of a study.
 
     Attributes:
       key: base of the random keys.
@@ -41,8 +41,8 @@ class Settings(NamedTuple):
       batch_size: inputs a step sees; None is the full batch.
       optimizer: a callable (scaling, learning_rate) -> optax.GradientTransformation.
       spec: what is recorded.
-      memory_gb: what the largest cell may take.
-      max_directions: what a hidden matrix may be asked from each side, where there are none (`dynamics.matrix_free`).
+      memory_gb: memory budget of the largest cell.
+      max_directions: maximum number of query directions kept per implicit matrix and side (`dynamics.matrix_free`).
     """
 
     key: jax.Array
@@ -64,7 +64,7 @@ class Settings(NamedTuple):
 
 
 def recorded(steps: int, gram_steps: tuple[int, ...]) -> TrajectorySpec:
-    """Return what is recorded: all steps, or about 200 of them, and features where they are asked for.
+    """Return a spec of about 200 evenly spaced steps (all where there are fewer), with Grams at `gram_steps`.
 
     Raises:
       ValueError: where the Gram steps do not begin with 0.
@@ -147,7 +147,7 @@ def train_seeds(
 
 
 def need(task: Task, dynamics: str, width: Width, seeds: int, settings: Settings) -> Need:
-    """Return what networks of one width take."""
+    """Return the memory that networks of one width need."""
     at_once, needed = seeds_at_once(task, dynamics, width, seeds, settings)
     widest = max(width) if isinstance(width, tuple) else width
     return Need(needed, f"{seeds} networks of width {widest} ({dynamics}, {at_once} at once)")

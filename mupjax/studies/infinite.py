@@ -1,4 +1,4 @@
-"""The infinite-width row of a study: why there is none, what it is called, its arrays, what it takes."""
+"""The infinite-width row of a study: availability, label, arrays, memory."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Sampling(NamedTuple):
 
 
 def why_none(preset: Parametrization, kind: str, settings: Settings) -> str | None:
-    """Say why a parametrization of a kind has no infinite-width row, None where it has one."""
+    """Return why a parametrization of a kind has no infinite-width row, None where it has one."""
     if kind == "trivial":
         return "trivial: f stays at its start for any fixed number of steps"
     if kind == "unstable":
@@ -119,7 +119,7 @@ def with_words(
 
 
 def need(task: Task, kind: str, settings: Settings, sampling: Sampling) -> Need:
-    """Return what the row takes."""
+    """Return the memory that the row needs."""
     if kind == "feature":
         needed = feature_limit.estimate_bytes(
             task,

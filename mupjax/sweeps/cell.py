@@ -1,4 +1,4 @@
-"""Training a cell of a grid: its runs as one axis, in chunks, through one compiled program."""
+"""Train a cell of a grid: its runs as one axis, in chunks, through one compiled program."""
 
 from __future__ import annotations
 
@@ -54,9 +54,7 @@ def _batches(data: tuple[int, ...], impl: str, num_train: int, batch_size: int, 
     return batch_order(jax.random.fold_in(base, BATCHES), num_train, batch_size, steps)
 
 
-def run_cell(
-    task: Task, grid: Grid, program: Program, cell: Cell, batches: jax.Array | np.ndarray | None
-) -> Trajectory:
+def run_cell(task: Task, grid: Grid, program: Program, cell: Cell) -> Trajectory:
     """Train all runs of a cell; a Trajectory of NumPy arrays [widths, rates, seeds, ...]."""
     family = Family(
         program.widths,
@@ -71,7 +69,7 @@ def run_cell(
     shape = _shape(cell, grid)
     trainer = _trainer(family, grid.observe, grid.observe_every)
     chunks = _chunks(task, grid, cell, program.chunk)
-    whole = in_chunks(trainer, chunks, math.prod(shape), task, batches, inner=program.inner)
+    whole = in_chunks(trainer, chunks, math.prod(shape), task, batches_of(task, grid), inner=program.inner)
     return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), whole)
 
 

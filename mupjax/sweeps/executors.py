@@ -1,4 +1,4 @@
-"""Cells to workers: any `concurrent.futures.Executor`, each worker writing its own cells."""
+"""Send cells to the workers of any `concurrent.futures.Executor`; each worker writes its own cells."""
 
 from __future__ import annotations
 

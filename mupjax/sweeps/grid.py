@@ -1,4 +1,4 @@
-"""Grids: what is run, checked before anything starts."""
+"""Grids of runs, with their arguments checked before anything starts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import numpy as np
 
 from mupjax import activations, devices, network, optim
 from mupjax import parametrization as presets
-from mupjax._checks import check_choice
-from mupjax._checks import check_counts as check_counts
+from mupjax._checks import check_choice, check_counts
 from mupjax._checks import check_distinct as check_distinct
 from mupjax.activations import Activation
 from mupjax.dynamics import padded
@@ -157,7 +156,7 @@ def _scaling(
 
 
 def _check_profile(preset: Parametrization, widths: tuple[int | tuple[int, ...], ...], depth: int) -> None:
-    """Raise ValueError where a number stands for widths that grow with depth: a grid has the same widths for all."""
+    """Raise ValueError if an int width meets a parametrization whose widths grow with depth."""
     for width in widths:
         if preset.width_profile and depth > 1 and isinstance(width, int):
             raise ValueError(

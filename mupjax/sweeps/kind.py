@@ -1,4 +1,4 @@
-"""How sweeps are shown."""
+"""Presentation of sweeps: figures, tables and words."""
 
 from __future__ import annotations
 

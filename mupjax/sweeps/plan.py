@@ -1,4 +1,4 @@
-"""How a grid of runs becomes compiled programs: cells, padded groups of widths, chunks of runs. Nothing is compiled.
+"""Plan a grid's compiled programs: cells, padded groups of widths, chunks of runs. Nothing is compiled.
 
 A plan follows from the grid, the declared memory budget and the kind of device, never from what is free or fast at the
 moment (how many devices there are decides only whether it fits): the same plan gives the same bits. Parametrizations
@@ -55,7 +55,7 @@ class Program(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """What is computed, stored and resumed as one.
+    """The unit of computation, storage and resumption.
 
     Attributes:
       name: unique.
@@ -127,7 +127,10 @@ def step_flops(task: Task, widths: tuple[int, ...], batch_size: int | None) -> i
 
 
 def describe(chosen: Plan) -> dict[str, object]:
-    """Return what is stored of a plan: bits depend on it, and where runs are vmapped on the devices that share them."""
+    """Return the part of a plan that is stored: results are bit-identical only for equal values of it.
+
+    Where runs are vmapped it includes the number of devices that share them.
+    """
     vmapped = any(program.inner == "vmap" for program in chosen.programs)
     return {
         **({"devices": len(devices.local_devices())} if vmapped else {}),
@@ -139,7 +142,7 @@ def describe(chosen: Plan) -> dict[str, object]:
 
 
 def joined(described: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what is stored of several plans as of one; equal programs are one.
+    """Merge stored plans, listing each distinct program once.
 
     Example:
       >>> one, other = ({"cells": {name: 0}, "programs": [{"widths": [8]}]} for name in ("mup", "sp"))
@@ -243,7 +246,7 @@ def _program(task, grid: Grid, layers: list[tuple[int, ...]], depth: int, optimi
 
 
 def _state_bytes(task: Task, grid: Grid, widths: tuple[int, ...], optimizer: int) -> int:
-    """What an optimizer keeps beyond the one copy of the parameters that `dense.estimate_bytes` counts."""
+    """Size of an optimizer's state beyond the one copy of the parameters that `dense.estimate_bytes` counts."""
     model = MLP(widths, len(widths), task.out_dim, grid.parametrizations[0], grid.activation)
     boxed = jax.eval_shape(partial(model.init, jax.random.key(0)), task.x_train[:1])
     params = nn.meta.unbox(boxed)["params"]
@@ -252,7 +255,7 @@ def _state_bytes(task: Task, grid: Grid, widths: tuple[int, ...], optimizer: int
 
 
 def _observer_bytes(task: Task, grid: Grid, widths: tuple[int, ...]) -> int:
-    """What observers hold: Lanczos vectors, the initial parameters and the last update."""
+    """Memory of observers: Lanczos vectors, the initial parameters and the last update."""
     parameters = sum(fan_in * fan_out for fan_in, fan_out in pairwise((task.input_dim, *widths, task.out_dim)))
     copies = 3 * bool(grid.observe) + (named.PRODUCTS + 4) * ("sharpness" in grid.observe)
     return copies * parameters * task.x_train.dtype.itemsize

@@ -1,7 +1,7 @@
-"""The only loop over cells: memory, progress, what is kept and gone on with, workers and processes.
+"""Run a study's cells: check memory, show progress, store, resume and distribute them.
 
-A study says what its Dataset will hold (a Layout) and gives cells: pure functions with their arguments. With `out`
-every cell is written when it is done, and the same call again computes only what is missing.
+This is the only loop over cells. A study declares its Dataset (a Layout) and its cells: pure functions with their
+arguments. With `out` every cell is written when it is done, and the same call again computes only what is missing.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ Arrays = dict[str, np.ndarray]
 
 @runtime_checkable
 class Compute(Protocol):
-    """What computes a cell: its arguments to arrays by variable, one axis for the cell's places first."""
+    """Function of a cell's arguments that returns its arrays by variable, with one leading axis for its positions."""
 
     def __call__(self, *args: Any, **so_far: Any) -> Arrays: ...
 
 
 class Need(NamedTuple):
-    """The memory that a cell takes.
+    """A cell's estimated peak memory, with a description for error messages.
 
     Attributes:
       bytes: at its peak.
-      what: takes them, in words.
+      what: the description.
     """
 
     bytes: float = 0.0
@@ -52,16 +52,16 @@ class Need(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """What is computed, kept and gone on with as one.
+    """The unit of computation, storage and resumption.
 
     Attributes:
-      name: a part of a file's name, of its own.
-      label: what progress shows.
+      name: unique, usable in a file's name.
+      label: for the progress display.
       where: the positions that it fills along every dim of cells that its variables have.
-      compute: a function of a module, so that workers find it.
+      compute: a module-level function, so that workers can import it.
       args: its arguments.
       work: its weight in the progress.
-      need: what it takes at once.
+      need: its peak memory.
       reads: whether it is computed after the others and sees the Dataset of these as `so_far`.
     """
 
@@ -76,13 +76,13 @@ class Cell(NamedTuple):
 
 
 class Study(NamedTuple):
-    """What a study gives to be run.
+    """A study ready to run.
 
     Attributes:
       layout: of its Dataset, arguments and versions among the attributes.
       cells: in the order in which they run, of different names.
-      plan: what else the bits of an unfinished study depend on, as JSON can write it.
-      derive: adds what follows from all cells together.
+      plan: settings beyond the arguments on which bit-identical resumption depends; JSON-serializable.
+      derive: adds variables computed from all cells together.
     """
 
     layout: Layout
@@ -92,7 +92,7 @@ class Study(NamedTuple):
 
 
 class Options(TypedDict, total=False):
-    """How a study is run, in every study's call the same words: the fields of Running."""
+    """Keyword arguments that every study accepts; see `Running`."""
 
     key: int | jax.Array
     memory_gb: float | None
@@ -108,12 +108,12 @@ class Running(NamedTuple):
 
     Attributes:
       key: seed of the random keys, or a JAX key.
-      memory_gb: what the largest cell may take, by default the device's memory (`devices`); a larger one is refused
+      memory_gb: memory budget of the largest cell, by default the device's memory (`devices`); a larger one is refused
         before anything runs.
-      out: a directory for results.zarr; it may hold an unfinished study of the same arguments, which is gone on with.
+      out: directory of results.zarr; an unfinished study of the same arguments there is resumed.
       executor: any `concurrent.futures.Executor`: cells go to its workers, which write into `out`, a directory that
         all of them see. Process pools must use 'spawn'.
-      about: what else is kept with the arguments, as a data set's settings.
+      about: further attributes stored with the arguments, such as a data set's settings.
       derive: adds variables to the finished Dataset.
       progress: whether to show progress: a bar on a terminal, in a log a line for every cell.
     """
@@ -154,7 +154,7 @@ def split(
 
 
 def run(study: Study, running: Running) -> xr.Dataset:
-    """Compute a study's cells and return its Dataset; with `out`, what lies there is read and the rest computed.
+    """Compute a study's cells and return its Dataset; with `out`, stored cells are read and the rest computed.
 
     Under `jax.distributed`, processes share the cells out.
 
@@ -194,7 +194,7 @@ def check_memory(cells: Sequence[Cell], budget: float) -> None:
 
 
 def work(job: tuple[Path, Cell, str, str]) -> str:
-    """Compute a cell and write it, unless that is done already; what a worker does. Returns the cell's name.
+    """Compute and store one cell, unless it is stored already, and return its name; runs in a worker.
 
     Raises:
       ValueError: where the worker's devices or its JAX are not those that the study was planned for.
@@ -296,7 +296,7 @@ def _open(layout: Layout, out: Path) -> Path:
         return out / store.STORE
     stored = store.attributes(path)
     if not stored["complete"]:
-        for name in ("plan", "version_jax", "device"):  # what the bits of an interrupted study depend on
+        for name in ("plan", "version_jax", "device"):  # bit-identical resumption depends on them
             if stored.get(name) != attrs.get(name):
                 raise ValueError(
                     f"Expected `out` to hold an unfinished study of the same {name.removeprefix('version_')}, got "

@@ -1,4 +1,4 @@
-"""The Dataset of a grid before it is filled: names, dims, coordinates, and where a cell's arrays go."""
+"""Layout of a grid's Dataset: variables, dims, coordinates, and the positions of each cell's arrays."""
 
 from __future__ import annotations
 

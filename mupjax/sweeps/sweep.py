@@ -1,4 +1,4 @@
-"""Grids of runs: parametrizations x depths x optimizers x widths x learning rates x seeds, losing nothing."""
+"""Grids of runs: parametrizations x depths x optimizers x widths x learning rates x seeds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SPEC = TrajectorySpec(steps=(0, -1), grams=(), eval_inputs=())
 
 
 class Options(runner.Options, total=False):
-    """What a sweep takes beside a study's options."""
+    """Options of a sweep beyond those of every study."""
 
     observe_every: int | None
     padding: str
@@ -54,11 +54,11 @@ def sweep(
     observe: Sequence[str] = (),
     **options: Unpack[Options],
 ) -> xr.Dataset:
-    """Train every network of a grid: few compiled programs, any devices, and nothing lost when a run is killed.
+    """Train every network of a grid with few compiled programs; finished cells survive interruption.
 
     A cell is a parametrization, depth, optimizer and width, or group of widths padded to the widest; its seeds x
     learning rates are one axis of one program. With `out` every cell is written when it is done, and the same call
-    again goes on where the last one stopped. Started under `jax.distributed`, processes share the cells out.
+    resumes an interrupted one. Started under `jax.distributed`, processes share the cells out.
 
     Args:
       task: data and loss.
@@ -76,9 +76,9 @@ def sweep(
       base_width: the width at which parametrizations given by name are the standard network.
       centred: train and report f - f_0.
       spec: what to record; by default losses at the first and last step.
-      observe: any of 'sharpness', 'cosines', 'update_sizes' and 'preactivations' (`curvature`), of all runs at once.
-        The sharpness is that of the full training loss with the later rates in it, of the Hessian itself where updates
-        are normalized; preactivations are those of the first 64 training inputs.
+      observe: any of 'sharpness', 'cosines', 'update_sizes' and 'preactivations' (`observers.named`), of all runs at
+        once. The sharpness is that of the full training loss with the later rates in it, of the Hessian itself where
+        updates are normalized; preactivations are those of the first 64 training inputs.
       **options: observe_every: steps between observations; by default the first and the last step are observed.
         padding: whether widths share a program: 'auto' (where that costs less than compiling), 'always' or 'never'.
         key, memory_gb, out, executor, about, derive, progress: as in every study (`sweeps.runner.Running`).
@@ -120,7 +120,7 @@ def run_grid(
       task: data and loss.
       given: arguments of `sweep`; what is missing has its default.
       options: beside them.
-      derive: adds what follows from all runs together.
+      derive: adds variables computed from all runs together.
     """
     own, running = runner.split(kind, options, {"observe_every": None, "padding": "auto"})
     given = {"spec": SPEC, "observe": (), "centred": False} | given | own | {"key": running.key}
@@ -150,5 +150,5 @@ def run_grid(
 
 def compute(task: Task, chosen: Grid, program: Program, cell: Cell) -> runner.Arrays:
     """Train a cell's runs and return its arrays."""
-    run = training.run_cell(task, chosen, program, cell, training.batches_of(task, chosen))
+    run = training.run_cell(task, chosen, program, cell)
     return schema.arrays(schema.of_grid(task, chosen, {}), chosen, cell, run)

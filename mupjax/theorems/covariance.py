@@ -72,19 +72,15 @@ class Summary(NamedTuple):
       relative_difference: [2, L-1], sqrt(sum difference^2 / sum predicted^2).
       relative_stderr: [2, L-1], the same for stderr. It is the expected relative_difference if the equality holds;
         sqrt(R) times it is the fluctuation of one run.
-      rms_z: [2, L-1], root mean square of z, about sqrt((R-1)/(R-3)) if the equality holds.
       max_z: [2, L-1], largest |z|.
-      num_pairs: number of pairs of (step, input) per direction and matrix, K (K + 1)/2 for K = S G.
-      bound: if the equality holds, no |z| of all 2 (L-1) num_pairs exceeds it with probability at least 1 - level
-        (Student's distribution with R-1 degrees of freedom, Bonferroni's inequality).
+      bound: if the equality holds, no |z| of all (L-1) K (K + 1) pairs, K = S G, exceeds it with probability at least
+        1 - level (Student's distribution with R-1 degrees of freedom, Bonferroni's inequality).
       level: family-wise level of `bound`.
     """
 
     relative_difference: Float[np.ndarray, "2 M"]
     relative_stderr: Float[np.ndarray, "2 M"]
-    rms_z: Float[np.ndarray, "2 M"]
     max_z: Float[np.ndarray, "2 M"]
-    num_pairs: int
     bound: float
     level: float
 
@@ -165,9 +161,7 @@ def summarize(found: CovariancePreservation, *, level: float = 1e-3) -> Summary:
     return Summary(
         np.sqrt(np.sum(difference**2, -1) / size),
         np.sqrt(np.sum(stderr**2, -1) / size),
-        np.sqrt(np.mean(z**2, -1)),
         np.max(np.abs(z), -1),
-        z.shape[-1],
         float(stats.t.isf(level / (2 * z.size), found.num_runs - 1)),
         level,
     )

@@ -1,6 +1,6 @@
 r"""An implicit Gaussian matrix: past queries and products, and the conditional law of the next product.
 
-W is [m, n] with independent N(0, std^2) entries, and is never formed: `right` holds queries q in R^n with their products
+W is [m, n] with independent N(0, std^2) entries and is never formed: `right` holds queries q in R^n with their products
 W q, `left` queries g in R^m with W^T g. Queries are kept as orthonormal directions. Given all earlier products W is
 Gaussian again, and for a new direction q, orthonormal to the earlier ones Q,
 

@@ -36,7 +36,7 @@ BACKWARD_FIELDS = ("dh", "dx", "zhat_backward", "zdot_backward")
 
 
 class Design(NamedTuple):
-    """What is static beside the shape: hashable, a constant of the compiled program.
+    """Static settings of the compiled program, hashable.
 
     Attributes:
       shape: of the network.

@@ -148,7 +148,7 @@ def _deep(found: Mapping[str, xr.Dataset]) -> list[Verdict]:
 
 
 def _doubling(preset: str, depths: np.ndarray, changes: np.ndarray) -> Verdict:
-    """What the last doubling of the depth adds, over what the one before added: 1 for a logarithm, 2 for a line.
+    """Increment over the last doubling of the depth, relative to that before: 1 for a logarithm, 2 for a line.
 
     Seeds are the same networks' at every depth, so the error is that of differences, seed by seed.
     """

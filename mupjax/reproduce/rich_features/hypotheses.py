@@ -1,4 +1,4 @@
-"""What the theorems assume, checked on a part's own inputs and activation."""
+"""Assumptions of the theorems, checked on a part's own inputs and activation."""
 
 from __future__ import annotations
 

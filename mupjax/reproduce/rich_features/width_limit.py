@@ -1,4 +1,4 @@
-r"""How networks' smallest eigenvalues approach their infinite-width values.
+r"""Smallest eigenvalues of finite networks and their approach to the infinite-width values.
 
 .. math:: \lambda(n) = \lambda_\infty - b\, n^{-p}
 

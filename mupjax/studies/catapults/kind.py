@@ -1,4 +1,4 @@
-"""How studies of catapults are shown."""
+"""Presentation of studies of catapults: figures, tables and words."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mupjax import devices, optim, results
+from mupjax._checks import check_counts
 from mupjax.activations import Activation
 from mupjax.activations import get as get_activation
 from mupjax.dynamics import dense
@@ -28,7 +29,7 @@ from mupjax.parametrization import Parametrization
 from mupjax.parametrization import get as get_preset
 from mupjax.studies.catapults.variables import VARIABLES
 from mupjax.sweeps import runner
-from mupjax.sweeps.grid import check_counts, check_distinct
+from mupjax.sweeps.grid import check_distinct
 from mupjax.task import Task
 from mupjax.trajectory import TrajectorySpec
 
@@ -47,7 +48,7 @@ class _Run(NamedTuple):
 
 
 class _Design(NamedTuple):
-    """What is static: hashable."""
+    """Static settings, hashable."""
 
     model: MLP
     schedule: str

@@ -1,3 +1,3 @@
-"""The main job: networks of several widths beside their infinite-width limit."""
+"""Networks of several widths beside their infinite-width limits."""
 
 from mupjax.studies.comparison.study import compare as compare

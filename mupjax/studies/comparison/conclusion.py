@@ -1,4 +1,4 @@
-"""What a comparison found, in one sentence: how feature change goes with the width, or else the losses."""
+"""Conclusion of a comparison in one sentence: how feature change depends on the width, or else the losses."""
 
 from __future__ import annotations
 

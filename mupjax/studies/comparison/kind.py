@@ -1,4 +1,4 @@
-"""How comparisons are shown."""
+"""Presentation of comparisons: figures, tables and words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The main job: the same task at several widths under several parametrizations, beside the infinite-width limit."""
+"""Compare finite networks of several widths and parametrizations with their infinite-width limits."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 import jax
 
 from mupjax import activations, devices, metrics, optim, parametrization, results
+from mupjax._checks import check_counts
 from mupjax.activations import Activation
 from mupjax.network import hidden_widths
 from mupjax.optim import Optimizer
@@ -18,7 +19,7 @@ from mupjax.studies.cells import DENSE, LINEARIZED, MATRIX_FREE, Settings, Width
 from mupjax.studies.infinite import Sampling
 from mupjax.sweeps import cell as training
 from mupjax.sweeps import runner
-from mupjax.sweeps.grid import Grid, check_counts, check_distinct, grid_of
+from mupjax.sweeps.grid import Grid, check_distinct, grid_of
 from mupjax.sweeps.plan import Cell, Program, describe, joined, plan, step_flops
 from mupjax.task import Task
 
@@ -30,7 +31,7 @@ RUN_DIMS = ("parametrization", "width", "seed")
 
 
 class Options(runner.Options, total=False):
-    """What a comparison takes beside a study's options."""
+    """Options of a comparison beyond those of every study."""
 
     particles: int
     limit_runs: int
@@ -79,7 +80,8 @@ def compare(
       steps: how many updates.
       batch_size: inputs a step sees; None is the full batch. All networks and limits see the same batches.
       optimizer: a callable (scaling, learning_rate) -> optax.GradientTransformation. Infinite-width limits are those of
-        `mupjax.sgd` and of partials of it that set momentum, nesterov or weight_decay: beside others their rows say so.
+        `mupjax.sgd` and of partials of it that set momentum, nesterov or weight_decay. For other optimizers the limit's
+        row is NaN and `limit` gives the reason.
       centred: train and report f - f_0.
       base_width: the width at which parametrizations given by name are the standard network.
       limit: compute the infinite-width rows.
@@ -90,8 +92,8 @@ def compare(
         these and a kernel limit. It has no infinite-width row where features are learned.
         matrix_free_from: networks at least this wide are trained exactly in law without hidden matrices
         (`dynamics.matrix_free`).
-        max_directions: of these and of the feature-learning limit, as in `dynamics.matrix_free`: what a hidden matrix
-        may be asked from each side. Long training asks in ever fewer new directions.
+        max_directions: maximum number of query directions kept per hidden matrix and side (matrix-free networks and
+        the feature-learning limit). Long training adds ever fewer new directions.
         key, memory_gb, out, executor, about, derive, progress: as in every study (`sweeps.runner.Running`).
 
     Returns:
@@ -187,7 +189,7 @@ def _networks(
         whole = plan(task, grid)
         plans.append(describe(whole))
         for cell in whole.cells:
-            through_grid[dense[cell.widths[0]]] = task, grid, whole.programs[cell.program], cell, settings
+            through_grid[dense[cell.widths[0]]] = task, grid, whole.programs[cell.program], cell
     networks = []
     for column, (width, name) in enumerate(zip(widths, how, strict=True)):
         layers = hidden_widths(width, settings.depth, preset)
@@ -236,16 +238,16 @@ def layout_of(task: Task, known: xr.Dataset, settings: Settings, *, limit: bool)
     return results.layout_of(task, settings.spec, known.assign_coords(factors), every, RUN_DIMS[:2])
 
 
-def dense_cell(task: Task, grid: Grid, program: Program, cell: Cell, settings: Settings) -> runner.Arrays:
+def dense_cell(task: Task, grid: Grid, program: Program, cell: Cell) -> runner.Arrays:
     """Train networks of one width through a grid's program, which parametrizations share."""
-    run = training.run_cell(task, grid, program, cell, settings.batches(task))
+    run = training.run_cell(task, grid, program, cell)
     return _measured(jax.tree.map(lambda leaf: leaf[0, 0], run))
 
 
 def other_cell(
     task: Task, preset: Parametrization, dynamics: str, width: Width, rate: float, seeds: int, settings: Settings
 ) -> runner.Arrays:
-    """Train networks of one width by a dynamics of their own."""
+    """Train several seeds of one network with a chosen dynamics, bypassing the sweep planner."""
     return _measured(cells.train_seeds(task, preset, dynamics, width, rate, seeds, settings))
 
 
@@ -254,9 +256,9 @@ def _measured(run) -> runner.Arrays:
 
 
 def _without_limit(preset: Parametrization, kind: str, limit: bool, linearize: bool, settings: Settings) -> str | None:
-    """Say why a parametrization's limit is not computed, None where it is."""
+    """Return why a parametrization's limit is not computed, None where it is."""
     if not limit:
-        return "not asked for"
+        return "not computed (limit=False)"
     if linearize and kind == "feature":
         return "none: the first-order model of a network that learns features"
     return infinite.why_none(preset, kind, settings)

@@ -1,4 +1,4 @@
-"""The figure of a coordinate check: how large every layer's coordinates and their changes are against width."""
+"""The figure of a coordinate check: size of every layer's coordinates and of their changes against width."""
 
 from __future__ import annotations
 

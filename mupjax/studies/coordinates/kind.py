@@ -1,4 +1,4 @@
-"""How coordinate checks are shown."""
+"""Presentation of coordinate checks: figures, tables and words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a coordinate check shows: the power of the width in every layer's coordinates, and the verdicts on them."""
+"""Powers of the width in every layer's coordinates, fitted to a coordinate check, and the verdicts on them."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ from jaxtyping import ArrayLike, PyTree
 
 from mupjax import devices, optim, results
 from mupjax import parametrization as presets
+from mupjax._checks import check_counts
 from mupjax.activations import Activation
 from mupjax.dynamics import runs
 from mupjax.network import MLP
@@ -35,7 +36,6 @@ from mupjax.studies.coordinates.measured import Look, Loss
 from mupjax.studies.coordinates.slopes import judge as judge
 from mupjax.studies.coordinates.variables import VARIABLES
 from mupjax.sweeps import runner
-from mupjax.sweeps.grid import check_counts
 from mupjax.task import Task, loss_per_sample
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class _How(NamedTuple):
 
 
 class Options(runner.Options, total=False):
-    """What the check takes beside a study's options."""
+    """Options of the check beyond those of every study."""
 
     base_width: int
     centred: bool
@@ -111,7 +111,7 @@ def coord_check(
       steps: how many updates.
       **options: base_width: the width at which a parametrization given by name is the standard network.
         centred: train f - f_0. Under muP the initial output f_0 is of order one at the base width and falls as
-        n^-1/2; the gradients that it is part of would seem to fall with it.
+        n^-1/2; uncentred, gradients would appear to fall with width.
         control: also check the library's MLP in standard parametrization with one rate for all widths, which must
         fail. It sees the inputs as vectors.
         key, memory_gb, out, executor, about, derive, progress: as in every study (`sweeps.runner.Running`).

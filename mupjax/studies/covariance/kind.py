@@ -1,4 +1,4 @@
-"""How covariance studies are shown."""
+"""Presentation of covariance studies: figures, tables and words."""
 
 from __future__ import annotations
 

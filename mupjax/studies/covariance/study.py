@@ -11,6 +11,7 @@ import numpy as np
 
 from mupjax import activations, devices, optim, results
 from mupjax import parametrization as presets
+from mupjax._checks import check_counts
 from mupjax.activations import Activation
 from mupjax.dynamics import feature_limit
 from mupjax.dynamics.runs import DRAWS
@@ -20,7 +21,7 @@ from mupjax.studies.cells import MATRIX_FREE, Settings
 from mupjax.studies.covariance.variables import VARIABLES
 from mupjax.studies.infinite import Sampling
 from mupjax.sweeps import runner
-from mupjax.sweeps.grid import check_counts, check_distinct
+from mupjax.sweeps.grid import check_distinct
 from mupjax.task import Task
 from mupjax.theorems.covariance import FIELDS, CovariancePreservation, Preservation, covariance_preservation
 from mupjax.trajectory import TrajectorySpec

@@ -1,4 +1,4 @@
-"""How an infinite-width limit is shown, alone or with a study of the networks that approach it."""
+"""Presentation of an infinite-width limit, alone or with a width study."""
 
 from __future__ import annotations
 

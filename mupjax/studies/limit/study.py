@@ -9,6 +9,7 @@ import jax
 
 from mupjax import activations, devices, optim, results
 from mupjax import parametrization as presets
+from mupjax._checks import check_counts
 from mupjax.activations import Activation
 from mupjax.optim import Optimizer
 from mupjax.parametrization import Parametrization, classification
@@ -20,7 +21,6 @@ from mupjax.studies.infinite import Sampling
 from mupjax.studies.limit import widths as width_study
 from mupjax.studies.limit.variables import VARIABLES
 from mupjax.sweeps import runner
-from mupjax.sweeps.grid import check_counts
 from mupjax.task import Task
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ PARTICLES, RUNS = 4096, 4
 
 
 class Options(runner.Options, total=False):
-    """What the limit takes beside a study's options."""
+    """Options of the limit beyond those of every study."""
 
     particles: int
     limit_runs: int
@@ -61,7 +61,7 @@ def limit(
     Args:
       task: data and loss.
       parametrization: a name or a Parametrization with a feature-learning or kernel limit.
-      widths: ascending widths of a width study (`width_study`), none by default.
+      widths: ascending widths of a width study (`studies.limit.widths`), none by default.
       depth, activation, learning_rate, steps, batch_size, optimizer, base_width: as in `compare`.
       seeds: networks of the narrowest widths of the study; fewer of wider ones.
       **options: particles, limit_runs: of the feature-learning limit (`dynamics.feature_limit`).

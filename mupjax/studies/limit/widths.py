@@ -1,4 +1,4 @@
-r"""How far finite networks are from their limit, width by width: one network, and the mean over initialisations.
+r"""Distance of finite networks from their limit at each width: of one network, and of the mean over initialisations.
 
 A network's outputs fluctuate around the limit by :math:`n^{-1/2}`; their mean over initialisations is off by
 :math:`n^{-1}`. Widths up to 4,096 train real weights (`dynamics.dense`), from 1,024 on `dynamics.matrix_free` trains
@@ -138,10 +138,11 @@ def _errors(f: np.ndarray, reference: np.ndarray, reference_stderr: np.ndarray) 
 def fit(points: Sequence[Point], kind: str) -> Slope:
     """Fit log error = slope log n + c by weighted least squares, from the narrowest width up to the last resolved one.
 
-    Points behind the first that is not resolved to three errors are left out: among those the lucky ones would remain.
+    Points after the first one that is not resolved to three standard errors are excluded: keeping only the resolved
+    ones would bias the slope.
 
     Args:
-      points: what `measure` returned.
+      points: errors of single widths, narrowest first.
       kind: 'run' or 'mean'.
     """
     chosen = [(p.width, getattr(p, f"error_{kind}"), getattr(p, f"error_{kind}_stderr")) for p in points]

@@ -1,4 +1,4 @@
-"""How training studies are shown."""
+"""Presentation of training studies: figures, tables and words."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""A few networks, trained as papers train them: minibatch losses over time, calibrated first steps, ranks, test errors.
+"""Train a few networks by minibatch SGD; unlike a sweep, each seed has its own batches and calibration.
 
-A sweep has more networks and less to say of each; here every seed has its own batches, its own calibration of the first
-step and, where wanted, what the observers of `ranks` see.
+Recorded are minibatch losses over time, test errors and, where wanted, what the observers of `observers.ranks` see.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from mupjax import activations, devices, parametrization, results
+from mupjax._checks import check_counts
 from mupjax.activations import Activation
 from mupjax.dynamics import dense
 from mupjax.dynamics.observing import Batch, Observer, State
@@ -28,7 +28,7 @@ from mupjax.optim import initial_rates
 from mupjax.parametrization import Parametrization
 from mupjax.studies.training.variables import TARGETS, VARIABLES
 from mupjax.sweeps import runner
-from mupjax.sweeps.grid import check_counts, check_distinct
+from mupjax.sweeps.grid import check_distinct
 from mupjax.sweeps.plan import step_flops
 from mupjax.task import Task, batch_order, loss_per_sample
 from mupjax.trajectory import TrajectorySpec
@@ -46,7 +46,7 @@ class _Run(NamedTuple):
 
 
 class _Settings(NamedTuple):
-    """What all networks share."""
+    """Settings shared by all networks."""
 
     key: jax.Array
     learning_rate: float
@@ -174,7 +174,7 @@ def networks(task: Task, model: MLP, is_calibrated: bool, settings: _Settings) -
 
 
 def _need(task: Task, layers: tuple[int, ...], settings: _Settings) -> runner.Need:
-    """What networks of a width take at once."""
+    """Memory that networks of a width need at once."""
     steps, batch_size, spec = settings.steps, settings.batch_size, settings.spec
     one = dense.estimate_bytes(task, width=layers, depth=len(layers), steps=steps, batch_size=batch_size, spec=spec)
     at_once = devices.at_once(settings.seeds)

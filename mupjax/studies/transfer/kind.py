@@ -1,4 +1,4 @@
-"""How sweeps with their best learning rates are shown."""
+"""Presentation of sweeps with their best learning rates: figures, tables and words."""
 
 from __future__ import annotations
 
