@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mupjax._files import write_whole
-from mupjax.statistics.slopes import Slope, mean_slope
+from mupjax.statistics.slopes import Slope, mean_slope, student
 
 VERDICTS = "verdicts.json"
 REPRODUCED, CONTRADICTED, UNDECIDED = "reproduced", "contradicted", "undecided"
@@ -208,9 +208,7 @@ def of_estimate(
       >>> of_estimate("positive", 0.3, 0.01, (0.0, math.inf), seeds=4).verdict
       'reproduced'
     """
-    from scipy import stats
-
-    half = 0.0 if stderr == 0 else math.inf if seeds < 2 else float(stats.t.ppf(1 - LEVEL / 2, seeds - 1)) * stderr
+    half = 0.0 if stderr == 0 else math.inf if seeds < 2 else student(seeds) * stderr
     return decide(claim, value, (value - half, value + half), bound, stderr=stderr, seeds=seeds, **more)
 
 

@@ -71,7 +71,8 @@ def _schedule(data: xr.Dataset) -> list[Verdict]:
         late = rises(loss)[:, -(loss.shape[1] // 4) :].sum(1) >= 2
         claim = f"tanh, c = {FOLLOWED:g}, {_RATES[schedule]}: share of runs whose loss rises again in the last quarter"
         bound = (MOST, 1.0) if often else (0.0, 1 - MOST)
-        verdicts.append(of_share(claim, late & np.isfinite(loss).all(1), bound, group="the schedule"))
+        finite = np.isfinite(loss).all(1)  # a diverged run counts against the claim
+        verdicts.append(of_share(claim, late & finite if often else late | ~finite, bound, group="the schedule"))
     ratio = loss_left(data, "following") / loss_left(data, "constant")
     claim = f"tanh, c = {FOLLOWED:g}, {_RATES['following']}: the loss stalls: logarithm of its last loss over that of "
     claim += "constant rates"
