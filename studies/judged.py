@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import datetime
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mupjax.report.verdicts import bound_words, estimate
 from mupjax.results import versions
-from mupjax.statistics import Verdict
+from mupjax.statistics import Verdict, rows
 
 HERE = Path(__file__).parent
 
@@ -35,18 +35,18 @@ def record(
       more: what else to write, as JSON.
     """
     for verdict in verdicts:
-        error = "" if verdict.stderr is None else f" +- {verdict.stderr:.2g}"
-        print(f"goal: {verdict.claim}: {verdict.bound} | figure: {verdict.ours:.3g}{error} | {verdict.verdict}")
+        say(verdict)
     seconds = {name: int(data.attrs["seconds"]) for name, data in found.items()}
     missing = [part.name for part in parts if part.name not in found]
     print(f"cost: {sum(seconds.values())} s on {len(os.sched_getaffinity(0))} cores, {seconds}")
     if missing:
         print(f"not run yet: {', '.join(missing)}")
     about = {"command": f"make study-{word}", "date": datetime.date.today().isoformat(), "dataset": dataset}
-    about |= {"versions": versions(), "verdicts": [_plain(verdict) for verdict in verdicts]}
+    about |= {"versions": versions(), "verdicts": rows(verdicts)}
     text = json.dumps(about | more | {"seconds": seconds, "not_run": missing}, indent=1)
     (HERE / f"{word}_verdicts.json").write_text(text + "\n")
 
 
-def _plain(verdict: Verdict) -> dict[str, Any]:
-    return verdict._asdict() | {"ours": verdict.ours if math.isfinite(verdict.ours) else None}
+def say(verdict: Verdict) -> None:
+    """Print a claim, its bound, what was found and the verdict in a line."""
+    print(f"goal: {verdict.claim}: {bound_words(verdict.bound)} | figure: {estimate(verdict)} | {verdict.verdict}")

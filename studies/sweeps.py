@@ -33,9 +33,12 @@ TRANSFER = {
 
 def main() -> None:
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    import judged
+
     import mupjax
     from mupjax import plots, report
     from mupjax.results import versions
+    from mupjax.statistics import rows
     from mupjax.studies import transfer
     from mupjax.studies.coordinates import judge
 
@@ -51,13 +54,12 @@ def main() -> None:
         checked = judge(mupjax.coord_check(task=small, optimizer=optimizer, progress=True))
         verdicts += [verdict._replace(claim=f"{optimizer}: {verdict.claim}") for verdict in checked]
     for verdict in verdicts:
-        error = "" if verdict.stderr is None else f" +- {verdict.stderr:.2g}"
-        print(f"goal: {verdict.claim}: {verdict.bound} | figure: {verdict.ours:.3g}{error} | {verdict.verdict}")
+        judged.say(verdict)
     record = {
         "command": "make study-sweeps",
         "date": datetime.date.today().isoformat(),
         "versions": versions(),
-        "verdicts": [verdict._asdict() for verdict in verdicts],
+        "verdicts": rows(verdicts),
     }
     (HERE / "sweeps_verdicts.json").write_text(json.dumps(record, indent=1) + "\n")
 

@@ -58,6 +58,7 @@ def _show(paper: Paper, found: "dict[str, xr.Dataset]", verdicts: "Sequence[Verd
 
     if verdicts:
         running.print_table(*report.format_verdicts(verdicts))
+        print(report.conclude(verdicts))
     for table in paper.tables(found):
         running.print_table(table.columns, table.rows)
     if out is None:

@@ -46,6 +46,7 @@ def show(results: xr.Dataset, out: Path | None, verdicts: Sequence[Verdict] = ()
         print_table(table.columns, table.rows)
     if verdicts:
         print_table(*report.format_verdicts(verdicts))
+        print(report.conclude(verdicts))
     write_report(results, out, verdicts)
 
 

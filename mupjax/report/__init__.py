@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mupjax.report.numbers import Estimate as Estimate
 from mupjax.report.page import REPORT as REPORT
 from mupjax.report.page import write as write
+from mupjax.report.verdicts import conclude as conclude
 from mupjax.report.verdicts import format_verdicts as format_verdicts
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ __all__ = [
     "REPORT",
     "Estimate",
     "Row",
+    "conclude",
     "format_catapults",
     "format_coord_check",
     "format_covariance",

@@ -60,3 +60,22 @@ def detect_catapults(
     edge = np.asarray(np.asarray(rates, np.float64) * last)
     happened = np.asarray(~diverged & (growth > grown) & (ending < 1) & (edge < 2))
     return Catapult(growth, ending, edge, happened, np.asarray(diverged))
+
+
+def rises(losses: npt.ArrayLike, *, grown: float = 1.05, floor: float = 1e-6) -> Bool[np.ndarray, "*runs T"]:
+    """Return at which steps the loss grew, above what rounding does near zero loss.
+
+    Near the end of training a loss of 1e-12 doubles and halves by rounding alone: a rise counts where the loss after it
+    exceeds `floor` times the first one.
+
+    Args:
+      losses: [..., T + 1], over the full training set.
+      grown: smallest ratio of a loss to the one before that counts as a rise.
+      floor: smallest loss, over the first one, that counts.
+
+    Example:
+      >>> rises(np.array([1.0, 0.5, 0.8, 1e-9, 1e-8])).tolist()
+      [False, True, False, False]
+    """
+    values = np.asarray(losses, np.float64)
+    return (values[..., 1:] > grown * values[..., :-1]) & (values[..., 1:] > floor * values[..., :1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,19 @@ class Slope(NamedTuple):
     seeds: int
 
 
+@lru_cache
+def student(seeds: int) -> float:
+    """Return half the width of Student's 95 % interval in standard errors of the mean, for two seeds or more.
+
+    Example:
+      >>> round(student(4), 3)
+      3.182
+    """
+    from scipy import stats
+
+    return float(stats.t.ppf(0.975, seeds - 1))
+
+
 def mean_slope(slopes: npt.ArrayLike) -> Slope:
     """Return the mean of one slope per seed with Student's 95 % interval.
 
@@ -36,8 +50,6 @@ def mean_slope(slopes: npt.ArrayLike) -> Slope:
       >>> round(mean_slope([-0.4, -0.5, -0.6]).half_width, 3)
       0.248
     """
-    from scipy import stats
-
     slopes = np.asarray(slopes, np.float64)
     count = len(slopes)
     if not np.isfinite(slopes).all():
@@ -45,7 +57,7 @@ def mean_slope(slopes: npt.ArrayLike) -> Slope:
     if count < 2:
         return Slope(float(slopes.mean()), math.nan, math.inf, count)
     stderr = float(slopes.std(ddof=1)) / count**0.5
-    return Slope(float(slopes.mean()), stderr, float(stats.t.ppf(0.975, count - 1)) * stderr, count)
+    return Slope(float(slopes.mean()), stderr, student(count) * stderr, count)
 
 
 def fit_slope(widths: npt.ArrayLike | Sequence[float], values: npt.ArrayLike) -> Slope:

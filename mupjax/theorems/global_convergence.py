@@ -8,6 +8,8 @@ infinite width; for a finite network or another parametrization the verdicts rep
 
 from __future__ import annotations
 
+import math
+
 import jax
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +17,12 @@ import numpy.typing as npt
 from mupjax import metrics
 from mupjax.dynamics.feature_limit import FeatureInfo
 from mupjax.statistics.jackknife import jackknife
-from mupjax.statistics.verdict import NOT_SHOWN, REPRODUCED, Verdict, settle
+from mupjax.statistics.verdict import Verdict, decide, of_estimate
 from mupjax.task import Task, loss_per_sample
 from mupjax.trajectory import Trajectory
 
-SIGMAS = 5.0  # a smallest eigenvalue must exceed this many standard errors
 _ROUNDING = 16  # assumed relative error of a feature, in units of eps
+THEOREM, COROLLARY = "Theorem 4.5", "Corollary 4.6"
 CHANGE, ERROR = 1e-3, 0.05  # thresholds of `corollary_4_6`
 
 
@@ -49,9 +51,10 @@ def feature_floor(gram: npt.ArrayLike, dtype: npt.DTypeLike | None = None) -> me
 def theorem_4_5(run: Trajectory) -> list[Verdict]:
     """Return a verdict for every layer and Gram step on the linear independence of the inputs' features.
 
-    A verdict is 'reproduced' if the smallest eigenvalue of the Gram matrix exceeds `feature_floor` and, with several
-    runs, 5 standard errors. Otherwise it is 'not shown', since no number proves an eigenvalue to be zero. At step 0 the
-    preactivations of layer 1 are linear in the inputs, and are independent only if the inputs are.
+    The claim is that the smallest eigenvalue of the Gram matrix is positive. Its interval is Student's over runs,
+    widened by `feature_floor`, below which rounding cannot tell an eigenvalue from zero: so it is never contradicted,
+    since no number proves an eigenvalue to be zero. At step 0 the preactivations of layer 1 are linear in the inputs,
+    and are independent only if the inputs are.
 
     Args:
       run: a Trajectory with Gram matrices. Seeds of a finite network (a runs axis) are evaluated one by one; runs of
@@ -78,35 +81,56 @@ def theorem_4_5(run: Trajectory) -> list[Verdict]:
             continue
         value, stderr, floor, seeds = _smallest(run, name)
         for step, layer in np.ndindex(value.shape):
-            error = None if stderr is None else float(stderr[step, layer])
-            least = float(floor[step, layer])
             of_inputs = ", as far as the inputs are" if name == "h" and layer == 0 else ""
-            claim = (
-                f"{name} of layer {layer + 1}, Gram step {step}: inputs' features are linearly independent{of_inputs}"
-            )
-            bound = f"> {least:.1e}" + ("" if error is None else f" and > {SIGMAS:g} standard errors")
-            exceeds = value[step, layer] > max(least, SIGMAS * (error or 0.0))
-            word = REPRODUCED if exceeds else NOT_SHOWN
-            found.append(Verdict(claim, None, float(value[step, layer]), error, seeds, bound, word))
+            claim = f"{name} of layer {layer + 1}, Gram step {step}: inputs' features are linearly independent"
+            claim += f"{of_inputs}: smallest eigenvalue"
+            error = 0.0 if stderr is None else float(stderr[step, layer])
+            found.append(positive(claim, float(value[step, layer]), error, seeds, float(floor[step, layer])))
     return found
 
 
-def corollary_4_6(task: Task, run: Trajectory, *, change: float = CHANGE, error: float = ERROR) -> list[Verdict]:
-    r"""Return two verdicts: the weights have stopped changing, and then the error signals are zero.
-
-    The weights count as stopped if the last recorded step would change the readout by at most `change` times the change
-    of the first step. The change is :math:`\|\sum_i \chi_i x^L_i\|` over the training set, computed from Gram matrices;
-    the corollary's proof uses the readout alone. If the weights have not stopped, the second verdict is 'not shown':
-    the corollary promises neither that they stop nor how fast. If they have, it is 'reproduced' if the root mean square
-    of :math:`\chi` is at most `error` times its initial value. Otherwise it is 'not shown': either the features x^L are
-    indistinguishable from dependent ones and the corollary does not apply, or the remaining error lies in directions of
-    small eigenvalues that still change.
+def positive(claim: str, value: float, stderr: float, seeds: int, floor: float, group: str = THEOREM) -> Verdict:
+    """Return the verdict that an eigenvalue is positive; its interval reaches `floor` beyond Student's.
 
     Args:
-      task: the training task, trained by SGD without momentum, full batch or not.
-      run: a Trajectory with x_gram of all training inputs, and predictions, at the first and last step. Runs of a runs
-        axis are evaluated one by one; the worst one decides.
-      change: threshold for the relative change of the weights.
+      claim: in words.
+      value: the eigenvalue.
+      stderr: its standard error over `seeds` runs; 0 if it is exact.
+      seeds: number of runs.
+      floor: see `feature_floor`.
+      group: the theorem.
+
+    Example:
+      >>> positive("independent", 1e-3, 1e-4, 8, 1e-11).verdict, positive("of twins", 1e-13, 0.0, 1, 1e-11).verdict
+      ('reproduced', 'undecided')
+    """
+    one = of_estimate(claim, value, stderr, (0.0, math.inf), seeds=seeds, group=group)
+    needs = "features in float64: rounding alone may leave this eigenvalue" if abs(value) <= floor else ""
+    interval = one.low - floor, one.high + floor
+    return decide(claim, value, interval, one.bound, stderr=one.stderr, seeds=seeds, needs=needs, group=group)
+
+
+def corollary_4_6(
+    task: Task, run: Trajectory, *, learning_rate: float | None = None, change: float = CHANGE, error: float = ERROR
+) -> list[Verdict]:
+    r"""Return the verdict, one, on: where the weights have stopped changing, the error signals are zero.
+
+    The weights count as stopped if the last recorded step changes the predictions of the training inputs by at most
+    `change` times the largest change of a step, or if no step changes them. If they have not, the claim is undecided:
+    the corollary promises neither that they stop nor how fast. If they have, it is reproduced if the root mean square
+    of :math:`\chi`, over its initial value, is at most `error`. What is left may also lie in directions of small
+    eigenvalues that still change: gradient descent at the readout alone, at the rate :math:`\eta`, changes f by at
+    least :math:`\eta \lambda_{\min}(K) |\chi| / P`, with K the Gram matrix of the last layer's features, and what
+    this inequality allows contradicts nothing. Where features cannot be told from dependent ones the corollary does
+    not apply, and the claim is undecided.
+
+    Args:
+      task: the training task, trained by full-batch SGD without momentum.
+      run: a Trajectory with x_gram of all training inputs at the last step, and predictions at the first two recorded
+        steps and the last two. The worst run of a runs axis decides.
+      learning_rate: :math:`\eta`, the readout's rate times the width (muP's base rate at base width 1); without it the
+        inequality is not applied, and only weights that have stopped exactly can contradict the claim.
+      change: threshold for the relative change of the predictions in a step.
       error: threshold for the relative size of the error signals.
 
     Raises:
@@ -119,35 +143,46 @@ def corollary_4_6(task: Task, run: Trajectory, *, change: float = CHANGE, error:
       >>> task = Task(np.eye(4), np.ones((4, 1)))
       >>> run = dense.train(task, mup(), width=64, depth=2, learning_rate=1.0, steps=50, key=jax.random.key(0))
       >>> [v.verdict for v in corollary_4_6(task, run)]
-      ['reproduced', 'reproduced']
+      ['reproduced']
     """
     count = task.num_train
     if run.x_gram is None or np.shape(run.x_gram)[-1] != count:
         have = "none" if run.x_gram is None else f"those of {np.shape(run.x_gram)[-1]}"
         raise ValueError(f"Expected `run` to have x_gram of all {count} training inputs, got {have}.")
-    if np.shape(run.predictions)[-2] < count:
-        raise ValueError(f"Expected `run` to have predictions of all {count} training inputs, got fewer.")
-    gram = np.asarray(run.x_gram, np.float64)[..., -1, :, :]  # of the last layer
-    gram = gram.reshape(-1, *gram.shape[-3:])[:, [0, -1]]
-    f = np.asarray(run.predictions)[..., [0, -1], :count, :]
-    chi = np.stack([_error_signals(task, outputs) for outputs in f.reshape(-1, *f.shape[-3:])])  # [runs, 2, N, C]
-    moved = np.sqrt(np.maximum(np.einsum("rtic,rtij,rtjc->rt", chi, gram, chi), 0))
+    predictions = np.asarray(run.predictions, np.float64)
+    if predictions.shape[-2] < count or predictions.shape[-3] < 2:
+        raise ValueError(f"Expected `run` to have predictions of all {count} training inputs at two steps, got fewer.")
+    f = predictions[..., :count, :].reshape(-1, predictions.shape[-3], count, predictions.shape[-1])  # [runs, R, N, C]
+    gram = np.asarray(run.x_gram, np.float64)[..., -1, -1, :, :].reshape(-1, count, count)
+    floor, smallest = feature_floor(gram), np.asarray(metrics.diversity(gram).value)
+    chi = np.stack([_error_signals(task, one[[0, -1]]) for one in f])  # [runs, 2, N, C]
     size = np.sqrt(np.mean(chi**2, axis=(-2, -1)))
-    moving, left = moved[:, 1] / moved[:, 0], size[:, 1] / size[:, 0]
-    stopped = bool((moving <= change).all())
-    first = "the weights have stopped changing: the readout's change in the last step over that in the first"
-    second = "where weights stop changing, error signals vanish (Corollary 4.6; it promises neither that they stop nor"
-    second += " a rate): rms chi over its start"
-    independent = bool((metrics.diversity(gram[:, 1]).value > feature_floor(gram[:, 1])).all())
-    word = settle(stopped and bool((left <= error).all()), False)
-    bound = f"<= {error:g} where the weights have stopped"
-    if not independent:
-        bound += "; features cannot be told from dependent ones: it does not apply"
-    runs = len(chi)
-    return [
-        Verdict(first, None, float(moving.max()), None, runs, f"<= {change:g}", settle(stopped, False)),
-        Verdict(second, None, float(left.max()), None, runs, bound, word),
-    ]
+    gaps = np.diff(np.asarray(run.step)).reshape(-1)
+    steps = np.sqrt(np.mean(np.diff(f, axis=1) ** 2, axis=(-2, -1))) / gaps  # rms change of f in a step, [runs, R - 1]
+    largest = steps.max(-1)
+    moving = np.where(largest > 0, steps[:, -1] / np.where(largest > 0, largest, 1.0), 0.0)
+    left = size[:, 1] / size[:, 0]
+    allowed = np.full(len(left), error)
+    still = steps[:, -1] > 0
+    if learning_rate is None:
+        allowed[still] = np.inf
+    else:
+        slow = count * steps[:, -1] / (learning_rate * np.maximum(smallest, floor) * size[:, 0])
+        allowed = np.maximum(allowed, slow)
+    claim = "where weights stop changing, error signals vanish (Corollary 4.6; it promises neither that they stop nor"
+    claim += " a rate): rms chi over its start"
+    worst = int(np.argmax(left - np.where(np.isfinite(allowed), allowed, 0)))
+    needs = ""
+    if not (moving <= change).all():
+        needs = f"more steps: a step still changes outputs by {moving.max():.2g} of the largest change"
+    elif not (smallest > floor).all():
+        needs = "other inputs: their features cannot be told from dependent ones, and the corollary does not apply"
+    elif left[worst] > error and left[worst] <= allowed[worst]:
+        needs = "more steps: what is left lies in directions of small eigenvalues, which still change"
+    # Before they stop, or where theory allows what is left, all that is known of the end is that it may lie below.
+    interval = 0.0 if needs else float(left[worst]), float(left[worst])
+    bound = 0.0, error
+    return [decide(claim, float(left[worst]), interval, bound, needs=needs, seeds=len(chi), group=COROLLARY)]
 
 
 def _error_signals(task: Task, f: np.ndarray) -> np.ndarray:

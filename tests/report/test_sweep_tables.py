@@ -10,16 +10,14 @@ import pytest
 from mupjax import _files as files
 from mupjax import report
 from mupjax.report.settings import settings
-from mupjax.statistics import Verdict
+from mupjax.statistics import decide, exact, not_measured
 from tests.report.html import PIXEL, Page, written
 from tests.result_datasets import ADAM, SGD, coordinates, sweep, with_optimum
 
 VERDICTS = [
-    Verdict(
-        "mup, sgd: the best rate does not move with the width", 0.0, -0.0123, 0.02, 8, "|drift| <= .1", "reproduced"
-    ),
-    Verdict("sp <b>", None, math.nan, None, 3, "drift < -.1", "not shown"),
-    Verdict("loss", 1.2, 2e-9, None, 1, "<= 1e-8", "contradicted"),
+    decide("mup, sgd: the best rate stays", -0.0123, (-0.05, 0.02), (-0.1, 0.1), paper=0.0, stderr=0.02, seeds=8),
+    not_measured("sp <b>", (-math.inf, -0.1), seeds=3),
+    exact("loss", 2e-9, (1e-8, math.inf), paper=1.2),
 ]
 
 
@@ -85,10 +83,10 @@ def test_coordinate_check_table_holds_powers_of_the_width():
 
 def test_verdicts_are_plain_text():
     columns, rows = report.format_verdicts(VERDICTS)
-    assert columns == ["claim", "paper", "ours", "seeds", "bound", "verdict"]
-    assert rows[0] == [VERDICTS[0].claim, "0", "-0.0123 ± 0.02", "8", "|drift| <= .1", "reproduced"]
-    assert rows[1] == ["sp <b>", "–", "–", "3", "drift < -.1", "not shown"]
-    assert rows[2] == ["loss", "1.20", "2e-09", "1", "<= 1e-8", "contradicted"]
+    assert columns == ["claim", "paper", "ours [95 % interval]", "bound", "verdict"]
+    assert rows[0] == [VERDICTS[0].claim, "0", "-0.012 [-0.050, 0.020]", "within ±0.1", "reproduced"]
+    assert rows[1] == ["sp <b>", "–", "–", "at most -0.1", "undecided: not measured"]
+    assert rows[2] == ["loss", "1.20", "2e-09", "at least 1e-08", "contradicted"]
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,13 @@ from mupjax.reproduce import edge_of_chaos
 from mupjax.reproduce.edge_of_chaos.claims import judge
 from mupjax.reproduce.edge_of_chaos.reading import by_depth, by_width
 from mupjax.reproduce.parts import MAIN, run_part, task_of
+from mupjax.theorems.depth import small_step
 
 
 def catapults(edge=1.0, growth=5.0):
     """A study whose runs in the window grow, and end where they are told to; rates that follow let losses rise on."""
     factors, steps = np.array(edge_of_chaos.FACTORS), np.arange(17)
-    shape = (2, 2, len(factors), 3)
+    shape = (2, 2, len(factors), 10)  # runs: of fewer no share decides
     loss = np.ones((*shape, 17)) * 0.5**steps
     inside = (factors > 2) & (factors < 4)
     loss[:, :, inside, :, 3] = growth
@@ -37,7 +38,7 @@ def catapults(edge=1.0, growth=5.0):
         "cosine": ((*dims, "observe_step"), cosines),
     }
     coords = {"activation": ["linear", "tanh"], "schedule": ["constant", "following"], "factor": factors}
-    return xr.Dataset(values, coords | {"seed": range(3), "step": steps, "observe_step": [0, 8, 16]})
+    return xr.Dataset(values, coords | {"seed": range(10), "step": steps, "observe_step": [0, 8, 16]})
 
 
 def study(names, change, width=(16.0,), loss=0.1):
@@ -104,7 +105,7 @@ def words(found):
 
 
 def test_verdicts_are_read_from_the_datasets_and_flip():
-    assert words({MAIN: catapults()}) == ["reproduced"] * 8
+    assert words({MAIN: catapults()}) == ["reproduced"] * 9
     beyond = words({MAIN: catapults(edge=2.5)})  # ends beyond the edge
     assert beyond[:4] == ["contradicted"] * 4
     assert words({MAIN: catapults(growth=0.5)})[:2] == ["contradicted", "reproduced"]
@@ -120,22 +121,30 @@ def test_verdicts_are_read_from_the_datasets_and_flip():
     assert words({MAIN: data})[4:6] == ["contradicted"] * 2
     data = catapults()
     data["cosine"] *= -1
-    assert words({MAIN: data})[6:] == ["contradicted"] * 2
+    assert words({MAIN: data})[7:] == ["contradicted"] * 2
     assert words({"sharpening": sharpening()}) == ["reproduced"]
     assert words({"sharpening": sharpening(1.5)}) == words({"sharpening": sharpening(np.nan)}) == ["contradicted"]
     assert words({"sharpening": sharpening(2.0, swing=0.8)}) == ["contradicted"]
     assert words({"kernels": kernels()}) == ["reproduced"] * 2
     assert words({"kernels": kernels(-0.2, -0.5)}) == ["contradicted"] * 2
-    assert words(deep([1.0, 1.3, 1.6, 1.9])) == ["reproduced"]
-    assert words(deep([1.0, 2.0, 4.0, 8.0])) == ["contradicted"]
-    assert words(deep([depth**0.5 for depth in (6, 12, 24, 48)])) == ["contradicted"]  # a power is no logarithm
-    line, log = [1.0, 2.0, 4.0], [1.0, 1.3, 1.6]
-    assert words(depths(line, log)) == ["reproduced"] * 6
-    assert words(depths(log, line, loss=2.3, width_power=0.5)) == ["contradicted"] * 6
-    assert words(depths(line, log, loss=np.nan))[-1] == "contradicted"  # diverged
-    assert words({name: data for name, data in depths(line, log).items() if name == "train-equal-3"}) == []
-    everything = judge({MAIN: catapults(), "kernels": kernels()} | depths(line, log))
-    assert all(v.paper is None for v in everything)  # nothing published was at hand
+    assert words({"kernels": kernels(-0.5)})[0] == "contradicted"  # half a power off is not 'about 1/n'
+    rate = edge_of_chaos.settings.SMALL * edge_of_chaos.RATES["nup"]
+
+    def law(q, depths):
+        return [rate * small_step(depth, q=q)[-1] for depth in depths]
+
+    deeper = (6, 12, 24, 48)
+    assert words(deep(law(2.0, deeper))) == ["reproduced"] * 2
+    assert words(deep([2 * change for change in law(2.0, deeper)])) == ["contradicted", "reproduced"]  # its size
+    assert words(deep([law(2.0, [48])[0] * depth / 48 for depth in deeper])) == ["reproduced", "contradicted"]  # a line
+    logs = np.log(deeper) / np.log(48) * law(2.0, [48])[0]
+    assert words(deep(logs)) == ["reproduced", "contradicted"]
+    flat, grown = law(0.0, (3, 6, 12)), law(2.0, (3, 6, 12))
+    assert words(depths(flat, grown)) == ["reproduced"] * 8
+    assert set(words(depths(grown, flat, loss=2.3, width_power=0.5))) == {"contradicted"}
+    assert words(depths(flat, grown, loss=np.nan))[-1] == "contradicted"  # diverged
+    assert words({name: data for name, data in depths(flat, grown).items() if name == "train-equal-3"}) == []
+    everything = judge({MAIN: catapults(), "kernels": kernels()} | depths(flat, grown))
     assert all("a reconstruction" in v.claim for v in everything if "nup" in v.claim or "follow" in v.claim)
 
 

@@ -116,8 +116,8 @@ def stored(part, **values):
     return xr.Dataset(variables, coords, {"num_classes": 10})
 
 
-def verdicts_of(data, name):
-    return {verdict.claim: verdict for verdict in judge({name: data}, published=True)}
+def verdicts_of(data, name, **others):
+    return {verdict.claim: verdict for verdict in judge({name: data} | others, published=True)}
 
 
 PARTS = {part.name: part for part in integrable.parts("mnist")}
@@ -126,8 +126,11 @@ PARTS = {part.name: part for part in integrable.parts("mnist")}
 def test_verdicts_read_the_dataset_and_flip():
     """Published figures put into a Dataset are reproduced; perturbed, each claim changes its word and its figure."""
     flat = stored(PARTS["vanishing-gelu-4"], train_loss=np.log(10) - 0.001)
-    (verdict,) = verdicts_of(flat, "vanishing-gelu-4").values()
+    shallow = stored(PARTS["vanishing-gelu-2"], train_loss=0.4)
+    verdict = next(iter(verdicts_of(flat, "vanishing-gelu-4", **{"vanishing-gelu-2": shallow}).values()))
     assert (verdict.verdict, round(verdict.ours, 6)) == ("reproduced", 0.001)
+    (verdict,) = verdicts_of(flat, "vanishing-gelu-4").values()
+    assert (verdict.verdict, verdict.needs[:9]) == ("undecided", "a control")
     flat["train_loss"][0, 1, 0] = 2.1
     (verdict,) = verdicts_of(flat, "vanishing-gelu-4").values()
     assert (verdict.verdict, verdict.ours) == ("contradicted", pytest.approx(np.log(10) - 2.1))
@@ -136,25 +139,32 @@ def test_verdicts_read_the_dataset_and_flip():
     for width, value in LOSSES["relu", 3].items():
         losses["train_loss"].loc[{"width": width}] = value
     found = verdicts_of(losses, "vanishing-relu-3")
-    assert len(found) == 6
+    assert len(found) == 7
     assert {verdict.verdict for verdict in found.values()} == {"reproduced"}
     losses["train_loss"].loc[{"width": 1400}] = 0.9
     flipped = [v for v in verdicts_of(losses, "vanishing-relu-3").values() if v.verdict == "contradicted"]
-    assert len(flipped) == 2  # the width's own, and 'the wider, the slower'
+    assert len(flipped) == 3  # the width's own, 'the wider, the slower', and the table's
 
     curve = stored(PARTS["losses"], batch_loss=2.3)
     for step, value in CURVE.items():
         curve["batch_loss"].loc[{"step": step}] = value + 0.01 * np.arange(-2, 3)[None, None, :]
     assert {v.verdict for v in verdicts_of(curve, "losses").values()} == {"reproduced"}
     curve["batch_loss"].loc[{"step": 60}] += 0.5
-    assert sum(v.verdict == "contradicted" for v in verdicts_of(curve, "losses").values()) == 1
+    assert sum(v.verdict == "contradicted" for v in verdicts_of(curve, "losses").values()) == 2  # and the curve's
+    for step, value in CURVE.items():  # each within a tenth, all on one side
+        curve["batch_loss"].loc[{"step": step}] = 0.93 * value * (1 + 0.005 * np.arange(-2, 3))[None, None, :]
+    assert [v.verdict for v in verdicts_of(curve, "losses").values()] == [*["reproduced"] * 4, "contradicted"]
+    wide = np.array([0.2, 0.6, 1.0, 1.4, 1.8])[None, None, :]  # a spread of their own does not make them pass
+    for step, value in CURVE.items():
+        curve["batch_loss"].loc[{"step": step}] = value * wide
+    assert {v.verdict for v in verdicts_of(curve, "losses").values()} == {"undecided"}
 
     ranks = stored(PARTS["ranks-tanh"], rank_h=1)
     for name in ("mup", "ip_llr"):
         ranks["rank_h"].loc[{"parametrization": name, "step": 1}] = np.array(RANKS[name, "tanh"])
     assert {v.verdict for v in verdicts_of(ranks, "ranks-tanh").values()} == {"reproduced"}
     ranks["rank_h"].loc[{"parametrization": "ip_llr", "step": 1, "layer": 6}] = 800
-    assert sum(v.verdict == "contradicted" for v in verdicts_of(ranks, "ranks-tanh").values()) == 2
+    assert sum(v.verdict == "contradicted" for v in verdicts_of(ranks, "ranks-tanh").values()) == 3
 
     wild = stored(PARTS["uncalibrated"], batch_loss=2.3, train_loss=np.log(10))
     wild["batch_loss"].loc[{"parametrization": "ip_llr_unswitched", "step": 5}] = np.nan
@@ -168,11 +178,13 @@ def test_verdicts_read_the_dataset_and_flip():
     assert [v.verdict for v in verdicts_of(wild, "uncalibrated").values()] == ["contradicted"] * 3
 
     stuck = stored(PARTS["stuck-relu"], batch_loss=2.3, test_error=0.9)
-    assert [v.verdict for v in verdicts_of(stuck, "stuck-relu").values()] == ["reproduced"] * 3
+    curves = stored(PARTS["curves-relu"], batch_loss=0.3)
+    beside = verdicts_of(stuck, "stuck-relu", **{"curves-relu": curves}).values()
+    assert [v.verdict for v in beside] == ["reproduced"] * 5
+    assert [v.verdict for v in verdicts_of(stuck, "stuck-relu").values()] == ["undecided", "reproduced", "undecided"]
     stuck["test_error"][:], stuck["batch_loss"][:] = 0.5, 1.0
     assert [v.verdict for v in verdicts_of(stuck, "stuck-relu").values()] == ["contradicted"] * 3
 
-    curves = stored(PARTS["curves-relu"], batch_loss=0.3)
     assert [v.verdict for v in verdicts_of(curves, "curves-relu").values()] == ["reproduced"] * 2
     curves["batch_loss"][:] = 2.3
     assert [v.verdict for v in verdicts_of(curves, "curves-relu").values()] == ["contradicted"] * 2

@@ -8,7 +8,20 @@ import pytest
 from scipy import stats
 
 from mupjax import statistics
-from mupjax.statistics import REPRODUCED, Verdict, fit_slope, mean_slope
+from mupjax.statistics import (
+    CONTRADICTED,
+    REPRODUCED,
+    UNDECIDED,
+    control,
+    decide,
+    exact,
+    fit_slope,
+    mean_slope,
+    not_measured,
+    of_estimate,
+    of_mean,
+    of_share,
+)
 
 WIDTHS = np.array([64, 128, 512, 1024])
 
@@ -60,12 +73,87 @@ def test_one_seed_has_no_interval():
     assert found[2:] == (math.inf, 1)
 
 
+@pytest.mark.parametrize(
+    ("interval", "word"),
+    [
+        ((-0.1, 0.1), REPRODUCED),  # ends count
+        ((-0.05, 0.0), REPRODUCED),
+        ((-0.05, 0.11), UNDECIDED),
+        ((-0.2, 0.2), UNDECIDED),
+        ((0.1, 0.3), UNDECIDED),
+        ((0.11, 0.3), CONTRADICTED),
+        ((-0.3, -0.11), CONTRADICTED),
+        ((-math.inf, math.inf), UNDECIDED),
+        ((math.nan, math.nan), UNDECIDED),
+    ],
+)
+def test_interval_and_bound_decide_alone(interval, word):
+    verdict = decide("a claim", sum(interval) / 2, interval, (-0.1, 0.1), seeds=4)
+    assert verdict.verdict == word
+    assert bool(verdict.needs) == (word == UNDECIDED)
+
+
+def test_intervals_are_scipys():
+    values = np.random.default_rng(3).normal(size=6)
+    found = of_mean("a mean", values, (-9, 9))
+    np.testing.assert_allclose([found.low, found.high], stats.ttest_1samp(values, 0).confidence_interval(), rtol=1e-12)
+    share = of_share("a share", [True] * 7 + [False], (0, 1))
+    np.testing.assert_allclose(
+        [share.low, share.high], [stats.beta.ppf(0.025, 7, 2), stats.beta.ppf(0.975, 8, 1)], rtol=1e-6
+    )
+    one = of_estimate("an estimate", 2.0, 0.5, (0, 9), seeds=4)
+    np.testing.assert_allclose([one.low, one.high], stats.t.interval(0.95, 3, 2.0, 0.5), rtol=1e-12)
+
+
+def test_a_noisy_study_cannot_pass():
+    """Ten times the noise decides less, whatever the bound: none of its claims becomes reproduced."""
+    rng = np.random.default_rng(4)
+    for scale, share in ((0.01, 1.0), (10.0, 0.0)):
+        words = [of_mean("zero", scale * rng.normal(size=5), (-0.1, 0.1)).verdict for _ in range(50)]
+        assert words.count(REPRODUCED) / 50 == share
+
+
+def test_so_many_seeds_do_decide():
+    """The number of seeds that an undecided claim asks for decides nine of ten repetitions."""
+    rng, seeds, bound = np.random.default_rng(5), 8, (-0.15, 0.15)
+    values = rng.normal(size=seeds)
+    values = 0.05 + 0.2 * (values - values.mean()) / values.std(ddof=1)
+    first = of_mean("near zero", values, bound)
+    needed = int(first.needs.split()[1])
+    assert first.verdict == UNDECIDED
+    decided = [of_mean("", rng.normal(0.05, 0.2, needed), bound).verdict == REPRODUCED for _ in range(400)]
+    assert 0.85 < np.mean(decided) < 0.99  # .93 +- .013
+
+
+def test_right_groups_are_accused_in_five_of_a_hundred():
+    """Ten right claims at the ends of their bounds, the worst case: without control 22 of 100 groups are accused."""
+    rng, trials, claims = np.random.default_rng(6), 300, 10
+    accused = np.zeros((trials, 2), bool)
+    for trial in range(trials):
+        group = [of_mean("a", rng.normal(size=6), (-math.inf, 0.0), group="g") for _ in range(claims)]
+        for place, judged in enumerate((group, control(group))):
+            accused[trial, place] = any(verdict.verdict == CONTRADICTED for verdict in judged)
+    alone, together = accused.mean(0)
+    assert alone > 0.15  # 1 - .975^10 = .22
+    assert together < 0.025 + 4 * (0.025 * 0.975 / trials) ** 0.5  # one side of a two-sided 5 %
+
+
+def test_control_keeps_what_is_far_off_and_what_is_exact():
+    far = of_mean("far", [1.0, 1.01, 0.99, 1.0], (-0.1, 0.1), group="g")
+    near = of_mean("near", [0.2, 0.5, 0.3, 0.6], (-0.1, 0.1), group="g")
+    number = exact("a count", 3, (0, 0), group="g")
+    rest = [exact("right", 0, (0, 0), group="g")] * 20
+    assert near.verdict == CONTRADICTED
+    words = [verdict.verdict for verdict in control([far, near, number, *rest])[:3]]
+    assert words == [CONTRADICTED, UNDECIDED, CONTRADICTED]
+    assert control([near])[0].verdict == CONTRADICTED  # alone it stands
+
+
 def test_verdicts_survive_json(tmp_path):
-    whole = Verdict("a claim", 0.5, np.float64(0.1 + 0.2), 1e-300, 8, "<= 1", REPRODUCED)
-    lost = Verdict("another", None, math.nan, math.inf, 0, "none", statistics.NOT_SHOWN)
-    path = statistics.write([whole, lost], tmp_path)
+    whole = decide("a claim", 0.1 + 0.2, (0.0, 0.5), (-math.inf, 1.0), paper=0.5, stderr=1e-300, seeds=8)
+    path = statistics.write([whole, not_measured("another", (0.0, 1.0))], tmp_path)
     assert path == tmp_path / "verdicts.json"
-    first, second = (Verdict(**row) for row in json.loads(path.read_text()))
-    assert first == whole
-    assert second == lost._replace(ours=None, stderr=None)  # JSON has no NaN
+    first, second = json.loads(path.read_text())
+    assert first == whole._asdict() | {"bound": [None, 1.0]}  # JSON has no infinity
+    assert (second["ours"], second["verdict"], second["needs"]) == (None, UNDECIDED, "not measured")
     assert [entry.name for entry in tmp_path.iterdir()] == ["verdicts.json"]

@@ -11,7 +11,7 @@ from mupjax.reproduce.parts import MAIN, Part
 GAIN = gain(0.5, 0.5)  # of a ReLU
 FACTORS = (1.0, 1.5, 2.5, 3.0, 3.5, 4.5)
 RATES = {"sp": 0.8, "mup": 0.8, "residual": 0.8, "nup": 0.24}  # at which 4 hidden layers train well
-SMALL = 0.01  # of these rates: a step to first order, also where 16 layers add up
+SMALL = 0.003  # of these rates: nup's step moves the last of 16 equal layers by .04, to first order
 
 
 def presets(depth: int, growing: bool) -> tuple[Parametrization, ...]:
@@ -61,11 +61,12 @@ def parts(quick: bool = False) -> list[Part]:
             kind = "growing" if growing else "equal"
             words = f"{depth} hidden layers, widths that {'grow with depth' if growing else 'are equal'}"
             base = 16 if growing else 64
+            wide = base if growing or quick else 256  # of one step: the law is that of large widths
             chosen = presets(depth, growing)
             if quick and growing:
                 chosen = chosen[1:]  # q = 2, which the claims are about: every preset is a program to compile
             own = common | {"depth": depth, "parametrizations": chosen}
-            step = own | first | {"widths": (base, 4 * base) if depth == several else (base,)}
+            step = own | first | {"widths": (wide, 4 * wide) if depth == several else (wide,)}
             found.append(
                 Part(f"step-{kind}-{depth}", f"{words}: one small step", one, step, kind="training", dataset="noise")
             )

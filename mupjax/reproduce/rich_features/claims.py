@@ -6,6 +6,7 @@ the inputs at step 0, and independent only where the inputs are: claims of indep
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -15,18 +16,19 @@ from mupjax import metrics
 from mupjax.reproduce.parts import MAIN, WIDE
 from mupjax.reproduce.reading import across_widths, finite, infinite, limit_runs, run_of, task_without_inputs
 from mupjax.reproduce.rich_features.width_limit import LEAST_FACTOR, convergence, widest_network
-from mupjax.statistics import CONTRADICTED, NOT_SHOWN, REPRODUCED, Slope, Verdict, fit_slope, settle
+from mupjax.statistics import Slope, Verdict, control, decide, exact, fit_slope, of_estimate, of_slope, worst
 from mupjax.studies.covariance import cases
 from mupjax.theorems.covariance import summarize
-from mupjax.theorems.global_convergence import ERROR, corollary_4_6, feature_floor
+from mupjax.theorems.global_convergence import ERROR, corollary_4_6, feature_floor, positive
 
 if TYPE_CHECKING:
     import xarray as xr
 
-SIGMAS = 5.0
 # How far a fitted power's interval may reach from theory's. The sampling factor is a bound and no law, and leaves
 # powers of its own in eigenvalues.
 CHANGE, EIGENVALUE = 0.1, 0.25
+NEAR_LIMIT = 0.1  # of eigenvalues over the limit's, beyond what sampling allows: room for their errors
+TABLE, BEYOND = "Sec. 5, the table", "beyond the theorems"
 
 
 def judge(found: Mapping[str, xr.Dataset]) -> list[Verdict]:
@@ -35,7 +37,7 @@ def judge(found: Mapping[str, xr.Dataset]) -> list[Verdict]:
     if MAIN in found:
         data = found[MAIN]
         verdicts += [*_feature_change(data), *_diversity(data), *_space_time(data), *_theorem(data), *_corollary(data)]
-        verdicts += convergence(data)
+        verdicts += [*_absolute(data), *convergence(data)]
     if WIDE in found:
         verdicts.append(widest_network(found[WIDE]))
     if MAIN in found and WIDE in found:
@@ -48,7 +50,7 @@ def judge(found: Mapping[str, xr.Dataset]) -> list[Verdict]:
             verdicts.append(_last_layer(data, name))
         if name == "opposite":
             verdicts.append(_errors_stay(data))
-    return verdicts
+    return control(verdicts)
 
 
 def _feature_change(data: xr.Dataset) -> list[Verdict]:
@@ -66,7 +68,7 @@ def _feature_change(data: xr.Dataset) -> list[Verdict]:
             words = "stays as the width grows" if not power else "falls as width^-1/2"
             claim = f"{name}: change of {features} in {_words(chosen)} {words}, {at}"
             slopes = {layer: fit_slope(*finite(data, variable, name, layer)) for layer in chosen}
-            verdicts.append(_worst({layer: _power(claim, power, slope, CHANGE) for layer, slope in slopes.items()}))
+            verdicts.append(_of_layers(claim, {layer: _power(claim, power, s, CHANGE) for layer, s in slopes.items()}))
     return verdicts
 
 
@@ -78,7 +80,7 @@ def _diversity(data: xr.Dataset) -> list[Verdict]:
         for name in ("mup", "ntp", "sp"):
             claim = f"{name}: {features} stay diverse in {_words(chosen)}"
             every = {layer: _kept(data, f"diversity_{features}", name, layer, claim) for layer in chosen}
-            verdicts.append(_worst(every))
+            verdicts.append(_of_layers(claim, every))
         for layer in _layers(data)[1:]:
             claim = f"ip: {features} of layer {layer} collapse as width^{1 - layer}: power of the width in the smallest"
             claim += " eigenvalue, sampling divided out"
@@ -94,38 +96,78 @@ def _space_time(data: xr.Dataset) -> list[Verdict]:
         deep = [layer for layer in chosen if layer > 1]
         claim = f"mup: initial and last {features} stay independent in {_words(chosen)}"
         variable = f"space_time_lambda_min_{features}"
-        verdicts.append(_worst({layer: _kept(data, variable, "mup", layer, claim) for layer in chosen}))
+        verdicts.append(_of_layers(claim, {layer: _kept(data, variable, "mup", layer, claim) for layer in chosen}))
         for name, layers in (("ntp", chosen), ("sp", deep)):
             claim = f"{name}: initial and last {features} become dependent in {_words(layers)} as 1/width: power of the"
             claim += " width in the joint smallest eigenvalue, sampling divided out"
             slopes = {layer: _slope(data, variable, name, layer) for layer in layers}
-            verdicts.append(_worst({layer: _power(claim, -1.0, slope, EIGENVALUE) for layer, slope in slopes.items()}))
+            powers = {layer: _power(claim, -1.0, slope, EIGENVALUE) for layer, slope in slopes.items()}
+            verdicts.append(_of_layers(claim, powers))
     return verdicts
 
 
 def _theorem(data: xr.Dataset) -> list[Verdict]:
-    """Theorem 4.5 at infinite width, at the steps that are measured; initial with last features, layer by layer."""
+    """Theorem 4.5 at infinite width, at the steps that are measured; initial with last features, layer by layer.
+
+    At step 0 every parametrization with these initial variances has the Gram matrices of the kernel limit, which
+    neural-tangents computes: an independent value of the same eigenvalue.
+    """
     verdicts = []
     for features in ("h", "x"):
         chosen = _independent_layers(data, features)
         for step, number in enumerate(data["gram_step"].values):
-            claim = f"infinite width, {features} in {_words(chosen)}, step {number}: features are linearly independent"
+            claim = (
+                f"infinite width, {features} in {_words(chosen)}, step {number}: features are linearly independent: "
+            )
+            claim += "smallest eigenvalue"
             every = {layer: _positive(data, "diversity", features, layer, claim, step) for layer in chosen}
-            verdicts.append(_worst(every))
+            verdicts.append(_of_layers(claim, every))
+        if "ntp" in data["parametrization"].values:
+            verdicts.append(_initial_eigenvalues(data, features, chosen))
     for features in ("h", "x"):
         for layer in _independent_layers(data, features):
-            claim = f"infinite width, {features} of layer {layer}: initial and last features are linearly independent"
+            claim = f"infinite width, {features} of layer {layer}: initial and last features are linearly independent: "
+            claim += "smallest eigenvalue"
             verdicts.append(_positive(data, "space_time_lambda_min", features, layer, claim))
+    return verdicts
+
+
+def _initial_eigenvalues(data: xr.Dataset, features: str, layers: list[int]) -> Verdict:
+    claim = f"infinite width, {features} in {_words(layers)}, step 0: smallest eigenvalue over that of the NNGP kernel"
+    every = {}
+    for layer in layers:
+        value, stderr = infinite(data, f"diversity_{features}", layer, 0)
+        kernel, _ = infinite(data, f"diversity_{features}", layer, 0, name="ntp")
+        ratio, error, runs = value / kernel, stderr / kernel, limit_runs(data)
+        every[layer] = of_estimate(claim, ratio, error, (0.95, 1.05), seeds=runs, paper=1.0, group="Theorem 4.5")
+    return _of_layers(claim, every)
+
+
+def _absolute(data: xr.Dataset) -> list[Verdict]:
+    """muP's widest networks against the infinite-width values themselves, not their powers of the width alone."""
+    verdicts = []
+    for features in ("h", "x"):
+        layers = _layers(data)
+        claim = f"mup: change of {features} in {_words(layers)} of the widest networks over its infinite-width value"
+        every = {}
+        for layer in layers:
+            _, values = finite(data, f"feature_change_{features}", "mup", layer)
+            limit, stderr = infinite(data, f"feature_change_{features}", layer)
+            ratios = values[-1] / limit
+            error = float(np.hypot(ratios.std(ddof=1) / len(ratios) ** 0.5, ratios.mean() * stderr / limit))
+            more = {"seeds": len(ratios), "paper": 1.0, "group": TABLE}
+            every[layer] = of_estimate(claim, float(ratios.mean()), error, (0.9, 1.1), **more)
+        verdicts.append(_of_layers(claim, every))
     return verdicts
 
 
 def _corollary(data: xr.Dataset) -> list[Verdict]:
     """Corollary 4.6 for the limit, of which it speaks, and for the widest networks."""
-    task = task_without_inputs(data)
-    of_limit = corollary_4_6(task, run_of(data, "mup", np.inf))
+    task, rate = task_without_inputs(data), float(data["learning_rate"].sel(parametrization="mup"))
+    of_limit = corollary_4_6(task, run_of(data, "mup", np.inf), learning_rate=rate)
     widths = data["width"].values
     widest = float(widths[np.isfinite(widths)][-1])
-    of_networks = corollary_4_6(task, run_of(data, "mup", widest))
+    of_networks = corollary_4_6(task, run_of(data, "mup", widest), learning_rate=rate)
     return [
         *(verdict._replace(claim=f"infinite width: {verdict.claim}") for verdict in of_limit),
         *(verdict._replace(claim=f"width {widest:.0f}: {verdict.claim}") for verdict in of_networks),
@@ -134,27 +176,29 @@ def _corollary(data: xr.Dataset) -> list[Verdict]:
 
 def _errors_stay(data: xr.Dataset) -> Verdict:
     """An input and its negative with one target: no odd network fits both, though its weights stop."""
-    weights, errors = corollary_4_6(task_without_inputs(data), run_of(data, "mup", np.inf))
+    (errors,) = corollary_4_6(task_without_inputs(data), run_of(data, "mup", np.inf))
     targets = data["targets"].values
-    stopped = weights.verdict == REPRODUCED and np.array_equal(targets[0], targets[1])
+    stopped = not errors.needs.startswith("more steps") and np.array_equal(targets[0], targets[1])
     claim = "opposite: infinite width: errors stay where weights stop, as Assumption 4.1 fails: rms chi over its start"
-    word = settle(stopped and errors.ours > ERROR, stopped and errors.ours <= ERROR)
-    bound = f"> {ERROR:g} where the weights have stopped, and both have one target"
-    return errors._replace(claim=claim, bound=bound, verdict=word)
+    interval = (errors.ours, errors.ours) if stopped else (0.0, errors.ours)
+    needs = "more steps, and one target for both inputs"
+    return decide(
+        claim, errors.ours, interval, (ERROR, math.inf), seeds=errors.seeds, needs=needs, group="Assumption 4.1"
+    )
 
 
 def _last_layer(data: xr.Dataset, part: str) -> Verdict:
     """Linear independence at infinite width in the last layer: expected where the assumptions hold."""
     layer = _layers(data)[-1]
-    beyond = " (beyond the theorem)" if part == "relu" else ""
-    claim = f"{part}: infinite width, x of layer {layer}, last step: features are linearly independent{beyond}"
-    verdict = _positive(data, "diversity", "x", layer, claim)
-    if part not in ("duplicated", "opposite"):
-        return verdict
-    claim = claim.replace("linearly independent", "not to be told from dependent ones, as Assumption 4.1 fails")
-    floor = _floor(data, "x", layer, -1)
-    word = settle(abs(verdict.ours) <= floor, verdict.verdict == REPRODUCED)
-    return verdict._replace(claim=claim, bound=f"at most {floor:.1e}, what rounding leaves", verdict=word)
+    words = f"{part}: infinite width, x of layer {layer}, last step: features are"
+    if part in ("duplicated", "opposite"):
+        value, stderr = infinite(data, "diversity_x", layer, -1)
+        floor = _floor(data, "x", layer, -1)
+        claim = f"{words} not to be told from dependent ones, as Assumption 4.1 fails: smallest eigenvalue"
+        return of_estimate(claim, value, stderr, (-floor, floor), seeds=limit_runs(data), group="Assumption 4.1")
+    group = BEYOND if part == "relu" else "Theorem 4.5"
+    claim = f"{words} linearly independent{' (beyond the theorem)' if part == 'relu' else ''}: smallest eigenvalue"
+    return _positive(data, "diversity", "x", layer, claim)._replace(group=group)
 
 
 def _covariance(data: xr.Dataset) -> list[Verdict]:
@@ -163,28 +207,25 @@ def _covariance(data: xr.Dataset) -> list[Verdict]:
     limit = list(found.values())[-1]
     short = summarize(limit)
     largest, relative = float(np.max(short.max_z)), float(np.max(short.relative_difference))
-    equal, close = largest <= short.bound, relative < 0.01
-    claim = "infinite width: Gaussian parts keep the covariance of the queries of W: largest |z| of all pairs"
-    bound = f"<= {short.bound:.1f}, and differences below 1 % of the covariances"
+    more = {"seeds": limit.num_runs, "group": "covariance preservation"}
+    claim = "infinite width: Gaussian parts keep the covariance of the queries of W: "
     verdicts = [
-        Verdict(claim, None, largest, None, limit.num_runs, bound, settle(equal and close, not (equal or close)))
+        exact(f"{claim}largest |z| of all pairs", largest, (0.0, float(short.bound)), **more),
+        exact(f"{claim}largest difference over the covariance", relative, (0.0, 0.01), **more),
     ]
     widths = data["width"].values[:-1]
     runs = min(one.num_runs for one in list(found.values())[:-1])
     for side in ("forward", "backward"):
         values = np.stack([getattr(one, side).deviation[:runs] for one in list(found.values())[:-1]])
         claim = f"one network: {side} covariances are off by width^-1/2: power of the width"
-        verdicts.append(_power(claim, -0.5, fit_slope(widths, values), CHANGE))
+        verdicts.append(_power(claim, -0.5, fit_slope(widths, values), CHANGE, "covariance preservation"))
     return verdicts
 
 
 def _positive(data: xr.Dataset, metric: str, features: str, layer: int, claim: str, step: int = -1) -> Verdict:
-    """muP's infinite-width eigenvalue exceeds 5 standard errors and what rounding leaves of dependent features."""
+    """muP's infinite-width eigenvalue is positive beyond its error and beyond what rounding leaves."""
     value, stderr = infinite(data, f"{metric}_{features}", layer, step)
-    floor = _floor(data, features, layer, step)
-    bound = f"> {floor:.1e} and > {SIGMAS:g} standard errors"
-    word = settle(value > max(floor, SIGMAS * stderr), False)
-    return Verdict(claim, None, value, stderr, limit_runs(data), bound, word)
+    return positive(claim, value, stderr, limit_runs(data), _floor(data, features, layer, step))
 
 
 def _floor(data: xr.Dataset, features: str, layer: int, step: int) -> float:
@@ -202,35 +243,25 @@ def _kept(data: xr.Dataset, variable: str, name: str, layer: int, claim: str) ->
     limit, stderr = infinite(data, variable, layer, name=name)
     vectors = data["h_gram"].shape[-1] * (2 if variable.startswith("space") else 1)
     least, seeds = float(metrics.sampling_factor(widths[-1], vectors)), values.shape[1]
+    claim += f": smallest eigenvalue at width {widths[-1]:.0f} over its infinite-width value"
     ratio = float(values[-1].mean() / limit)
     error = float(np.hypot(values[-1].std(ddof=1) / seeds**0.5, stderr * ratio) / abs(limit))
-    positive = limit > max(_floor(data, variable[-1], layer, -1), SIGMAS * stderr)
-    claim += f": smallest eigenvalue at width {widths[-1]:.0f} over its infinite-width value"
-    within = least - 3 * error <= ratio <= 1 + 3 * error
-    word = settle(positive and within and 3 * error <= 0.1, positive and not within)
-    bound = f"{least:.2f} to 1, and 3 standard errors, these at most 0.1; the limit positive by {SIGMAS:g}"
-    return Verdict(claim, 1.0, ratio, error, seeds, bound, word)
+    found = of_estimate(claim, ratio, error, (least - NEAR_LIMIT, 1 + NEAR_LIMIT), seeds=seeds, paper=1.0, group=TABLE)
+    if limit - 2 * stderr > _floor(data, variable[-1], layer, -1):
+        return found
+    needs = "a limit with smaller errors: its eigenvalue is not told from zero"
+    return decide(claim, ratio, (-math.inf, math.inf), found.bound, seeds=seeds, paper=1.0, needs=needs, group=TABLE)
 
 
-def _power(claim: str, expected: float, slope: Slope, within: float) -> Verdict:
-    """Reproduced where the 95 % interval of the fitted power lies within, contradicted where it lies wholly beyond."""
-    away = abs(slope.slope - expected)
-    word = settle(away + slope.half_width <= within, away - slope.half_width > within)
-    bound = f"{expected:g} ± {within:g} with its 95 % interval"
-    return Verdict(claim, expected, slope.slope, slope.stderr, slope.seeds, bound, word)
+def _power(claim: str, expected: float, slope: Slope, within: float, group: str = TABLE) -> Verdict:
+    """The fitted power lies within `within` of theory's."""
+    return of_slope(claim, slope, (expected - within, expected + within), paper=expected, group=group)
 
 
-def _worst(by_layer: Mapping[int, Verdict]) -> Verdict:
-    """The contradicted one, or what is not shown, or else the one that is farthest from theory or nearest to zero."""
-    order = [CONTRADICTED, NOT_SHOWN, REPRODUCED]
-
-    def rank(layer: int) -> tuple[int, float]:
-        verdict = by_layer[layer]
-        far = verdict.ours if verdict.paper is None else -abs(verdict.ours - verdict.paper)
-        return order.index(verdict.verdict), far
-
-    layer = min(by_layer, key=rank)
-    return by_layer[layer]._replace(claim=f"{by_layer[layer].claim} (worst: layer {layer})")
+def _of_layers(claim: str, by_layer: Mapping[int, Verdict]) -> Verdict:
+    """The verdict of the layer that decides, with its number in the claim."""
+    every = {layer: verdict._replace(claim=f"{claim} (worst: layer {layer})") for layer, verdict in by_layer.items()}
+    return worst(list(every.values()))
 
 
 def _slope(data: xr.Dataset, variable: str, name: str, layer: int) -> Slope:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from mupjax.activations import check_good
 from mupjax.reproduce.parts import Part
-from mupjax.statistics import Verdict, settle
+from mupjax.statistics import Verdict, exact
 from mupjax.task import Task
 
 BROKEN = ("duplicated", "opposite")  # changes of the inputs that break Assumption 4.1
@@ -26,13 +28,11 @@ def judge_hypotheses(part: Part, task: Task) -> list[Verdict]:
     broken = part.change in BROKEN
     words = "break" if broken else "meet"
     claim = f"{part.name}: inputs {words} Assumption 4.1: products that are zero or repeated"
-    count, bound = inputs.num_orthogonal + inputs.num_equal, "> 0" if broken else "0"
-    found = [Verdict(claim, None, float(count), None, 1, bound, settle(inputs.holds != broken, inputs.holds == broken))]
+    count = inputs.num_orthogonal + inputs.num_equal
+    found = [exact(claim, count, (1, math.inf) if broken else (0, 0), group="Assumption 4.1")]
     name = part.settings.get("activation", "tanh")
     good = check_good(name)
     broken = name == "relu"
-    words = "breaks" if broken else "has no counterexample against"
+    words = "breaks" if broken else f"has no counterexample in {good.trials} trials, which prove nothing, against"
     claim = f"{part.name}: {name} {words} Assumption 4.3: clauses refuted, of 4"
-    refuted, bound = len(good.refuted), "> 0" if broken else f"0 in {good.trials} trials, which is no proof"
-    word = settle(broken == bool(refuted), broken != bool(refuted))
-    return [*found, Verdict(claim, None, float(refuted), None, 1, bound, word)]
+    return [*found, exact(claim, len(good.refuted), (1, 4) if broken else (0, 0), group="Assumption 4.3")]

@@ -9,22 +9,23 @@ their spread. The form is a description: theory gives no rate.
 
 from __future__ import annotations
 
+import math
 import warnings
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mupjax.reproduce.reading import finite, infinite
-from mupjax.statistics import NOT_SHOWN, Verdict, settle
+from mupjax.statistics import Verdict, decide, not_measured, of_estimate
 
 if TYPE_CHECKING:
     import xarray as xr
 
 FEWEST = 5  # widths that a fit rests on
 LEAST_FACTOR = 0.25  # widths whose sampling factor is smaller have no part in a fit
-WITHIN = 0.05
-SIGMAS = 3.0
+WITHIN = 0.1  # of the infinite-width value
+GROUP = "convergence in width"
 
 
 class Approach(NamedTuple):
@@ -98,8 +99,8 @@ def convergence(data: xr.Dataset) -> list[Verdict]:
             verdicts += _verdicts(widths[taken], values[taken], limit, where)
         else:
             claim = f"mup: joint smallest eigenvalue comes to a limit from below as width^-p: p, {where}"
-            bound = f"{FEWEST} widths whose sampling factor is at least {LEAST_FACTOR:g}; there are {taken.sum()}"
-            verdicts.append(Verdict(claim, None, np.nan, None, values.shape[1], bound, NOT_SHOWN))
+            why = f"not measured: {taken.sum()} of {FEWEST} widths have a sampling factor of {LEAST_FACTOR:g} or more"
+            verdicts.append(not_measured(claim, (0.0, math.inf), why, seeds=values.shape[1], group=GROUP))
     return verdicts
 
 
@@ -112,7 +113,7 @@ def widest_network(data: xr.Dataset) -> Verdict:
     ratio = float(values[-1].mean() / limit)
     error = float(np.hypot(values[-1].std(ddof=1) / seeds**0.5, stderr * ratio) / limit)
     claim = f"mup, width {widths[-1]:.0f}, step {step}: joint smallest eigenvalue over its infinite-width value"
-    return _ratio(claim, ratio, error, seeds)
+    return of_estimate(claim, ratio, error, (1 - WITHIN, 1 + WITHIN), seeds=seeds, paper=1.0, group=GROUP)
 
 
 def _verdicts(widths: np.ndarray, values: np.ndarray, limit: tuple[float, float], where: str) -> list[Verdict]:
@@ -121,17 +122,17 @@ def _verdicts(widths: np.ndarray, values: np.ndarray, limit: tuple[float, float]
     fit, seeds = fit_approach(widths, values), values.shape[1]
     span = f"widths {widths[0]:.0f} to {widths[-1]:.0f}, {where}"
     claim = f"mup: joint smallest eigenvalue comes to a limit from below as width^-p: p of {span}"
-    half_width = float(stats.t.ppf(0.975, len(widths) - 3)) * fit.power_stderr
-    word = settle(fit.power - half_width > 0, fit.power + half_width < 0)
-    rate = Verdict(claim, None, fit.power, fit.power_stderr, seeds, "> 0 with its 95 % interval", word)
+    degrees = len(widths) - 3
+    t = float(stats.t.ppf(0.975, degrees)) if degrees else np.inf
+    more = {"seeds": seeds, "group": GROUP}
+    rate = _of_fit(claim, fit.power, t * fit.power_stderr, (0.0, np.inf), stderr=fit.power_stderr, **more)
     ratio = fit.limit / limit[0]
     error = float(np.hypot(fit.limit_stderr, limit[1] * ratio) / limit[0])
     claim = f"mup: this limit over the infinite-width value: {span}"
-    return [rate, _ratio(claim, ratio, error, seeds)]
+    bound = (1 - WITHIN, 1 + WITHIN)
+    return [rate, _of_fit(claim, ratio, t * error, bound, stderr=error, paper=1.0, **more)]
 
 
-def _ratio(claim: str, ratio: float, error: float, seeds: int) -> Verdict:
-    away, three = abs(ratio - 1), SIGMAS * error
-    word = settle(away <= WITHIN and three <= WITHIN, away - three > WITHIN)
-    bound = f"1 ± {WITHIN:g}, and {SIGMAS:g} standard errors no larger"
-    return Verdict(claim, 1.0, ratio, error, seeds, bound, word)
+def _of_fit(claim: str, value: float, half_width: float, bound: tuple[float, float], **more: Any) -> Verdict:
+    """The verdict on a fitted number, whose interval is Student's with the fit's degrees of freedom."""
+    return decide(claim, value, (value - half_width, value + half_width), bound, **more)

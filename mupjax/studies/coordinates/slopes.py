@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mupjax.statistics import CONTRADICTED, NOT_SHOWN, REPRODUCED, Slope, Verdict, fit_slope
+from mupjax.statistics import Slope, Verdict, control, fit_slope, not_measured, of_slope, worst
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,9 +37,9 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
     """Return a verdict for each layer's coordinates and changes, and one for the control.
 
     A claim on a layer is 'reproduced' where the 95 % interval of the power lies within BOUND of zero at every step,
-    'contradicted' where it lies wholly outside at some step, else 'not shown'. An output of fixed size may fall: what
-    it starts from falls by design (its change may not). The control's claim is that it is caught: some layer's change
-    grows. In a verdict's bound h is half the interval; its figure is the slope at the step that decides.
+    'contradicted' where it lies apart from it at some step. An output of fixed size may fall: what it starts from falls
+    by design (its change may not). The control's claim is that it is caught: some layer's change grows. A verdict shows
+    the step that decides.
 
     Args:
       dataset: what `coord_check` returns. Nothing else enters.
@@ -54,38 +54,23 @@ def judge(dataset: xr.Dataset) -> list[Verdict]:
         for layer in layers:
             for quantity in ("coordinate", "change"):
                 verdicts.append(_layer_verdict(dataset, model, layer, quantity))
-    return verdicts
+    return control(verdicts)
 
 
 def _layer_verdict(dataset: xr.Dataset, model: str, layer: str, quantity: str) -> Verdict:
     may_fall = quantity == "coordinate" and bool(dataset["fixed_size"].sel(model=model, layer=layer))
     found = [slope for slope in slopes(dataset, model, layer, quantity) if slope is not None]
-    claim = f"{model}, {layer}: mean |{quantity}| " + ("does not grow" if may_fall else "is constant in width")
-    sizes = [slope.slope if may_fall else abs(slope.slope) for slope in found]
-    lower = [size - slope.half_width for size, slope in zip(sizes, found, strict=True)]
-    upper = [size + slope.half_width for size, slope in zip(sizes, found, strict=True)]
-    bound = f"{'slope' if may_fall else '|slope|'} + h <= {BOUND:.2f} at every step"
+    claim = f"{model}, {layer}: mean |{quantity}| {'does not grow' if may_fall else 'stays'}: power of the width"
+    bound = (-math.inf if may_fall else -BOUND, BOUND)
     if not found:
-        return Verdict(claim, None, math.nan, None, dataset.sizes["seed"], bound, NOT_SHOWN)
-    if any(low > BOUND for low in lower):
-        return _verdict(claim, found[int(np.nanargmax(lower))], bound, CONTRADICTED)
-    worst = found[int(np.argmax(np.nan_to_num(upper, nan=math.inf)))]
-    shown = all(high <= BOUND for high in upper)
-    return _verdict(claim, worst, bound, REPRODUCED if shown else NOT_SHOWN)
+        return not_measured(claim, bound, "not measured: nothing has changed", group=model)
+    return worst([of_slope(claim, slope, bound, group=model) for slope in found])
 
 
 def _control_verdict(dataset: xr.Dataset, model: str, layers: list[str]) -> Verdict:
     found = [slope for layer in layers for slope in slopes(dataset, model, layer, "change") if slope is not None]
-    lower = [slope.slope - slope.half_width for slope in found]
-    claim, bound = f"{model}: some layer's mean |change| grows", f"slope - h > {BOUND:.2f}"
+    claim, bound = f"{model}: some layer's mean |change| grows: its power of the width", (BOUND, math.inf)
     if not found:
-        return Verdict(claim, None, math.nan, None, dataset.sizes["seed"], bound, NOT_SHOWN)
-    best = found[int(np.argmax(np.nan_to_num(lower, nan=-math.inf)))]
-    if any(low > BOUND for low in lower):
-        return _verdict(claim, best, bound, REPRODUCED)
-    level = all(slope.slope + slope.half_width <= BOUND for slope in found)
-    return _verdict(claim, best, bound, CONTRADICTED if level else NOT_SHOWN)
-
-
-def _verdict(claim: str, slope: Slope, bound: str, verdict: str) -> Verdict:
-    return Verdict(claim, None, slope.slope, slope.stderr, slope.seeds, bound, verdict)
+        return not_measured(claim, bound, "not measured: nothing has changed", group=model)
+    grows = max(found, key=lambda slope: np.nan_to_num(slope.slope - slope.half_width, nan=-math.inf))
+    return of_slope(claim, grows, bound, group=model)

@@ -7,17 +7,17 @@ Its interval is over initialisations: all of a sweep's runs see the same batches
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mupjax.statistics import CONTRADICTED, NOT_SHOWN, REPRODUCED, Verdict, mean_slope
+from mupjax.statistics import Verdict, decide, mean_slope
 
 if TYPE_CHECKING:
     import xarray as xr
 
-# Half the width of the interval that a verdict needs, in octaves of rate per octave of width; a drift that lies within
-# this of zero is taken for none, as no study of this resolution could tell it from none.
+# A drift is taken for none where its whole interval lies within this of zero, in octaves of rate per octave of width.
 RESOLUTION = 0.1
 WINDOW = 1.0  # octaves of rate on each side of the smallest loss that a parabola is fitted to
 DIMS = ("parametrization", "optimizer", "width", "seed")
@@ -108,12 +108,10 @@ def _minimum(rates: np.ndarray, losses: np.ndarray) -> tuple[float, float]:
 
 
 def judge(dataset: xr.Dataset, *, loss: str = "train_loss", control: str = "sp") -> list[Verdict]:
-    """Return a verdict for each parametrization and optimizer: the control's best rate drifts, all others' do not.
+    """Return a verdict for each parametrization and optimizer: the control's best rate falls, all others' stay.
 
-    No verdict but 'not shown' where the interval's half-width is above RESOLUTION or an optimum is not bracketed. 'Does
-    not drift' is reproduced where the interval holds 0 or lies within RESOLUTION of it, else contradicted. 'Drifts' is
-    reproduced where the interval lies wholly beyond RESOLUTION, contradicted where it lies wholly within. In a
-    verdict's bound h is the half-width.
+    A best rate stays where the whole 95 % interval of its drift lies within RESOLUTION of zero; the control's falls
+    where it lies wholly below -RESOLUTION. A drift whose optima are not bracketed is not measured.
 
     Args:
       dataset: what `mupjax.sweep` returns, of one depth. Nothing else enters.
@@ -125,25 +123,17 @@ def judge(dataset: xr.Dataset, *, loss: str = "train_loss", control: str = "sp")
         for optimizer in map(str, found["optimizer"].values):
             one = found.sel(parametrization=parametrization, optimizer=optimizer)
             drift, stderr, half_width = (float(one[name]) for name in ("drift", "drift_stderr", "drift_half_width"))
-            drifts = parametrization == control
-            claim = f"{parametrization} ({optimizer}): the best rate " + ("drifts" if drifts else "does not drift")
-            bound = (
-                f"{'|drift| - h >' if drifts else '|drift| <= h, or |drift| + h <='} {RESOLUTION}, h <= {RESOLUTION}"
+            falls = parametrization == control
+            claim = (
+                f"{parametrization} ({optimizer}): the best rate {'falls' if falls else 'stays'} as the width grows: "
             )
-            lost = int(np.isnan(one["best_rate"].values).sum())
+            claim += "octaves of rate per octave of width"
+            bound = (-math.inf, -RESOLUTION) if falls else (-RESOLUTION, RESOLUTION)
+            lost, coarse = int(np.isnan(one["best_rate"].values).sum()), float(one["best_rate_resolution"].max())
+            needs = "a finer grid of rates: networks diverge beside the best one" if coarse > 0 else ""
             if lost:
-                bound += f"; {lost} of {one['best_rate'].size} optima are not bracketed by the rates"
-            verdict = _verdict(abs(drift), half_width, drifts)
-            verdicts.append(Verdict(claim, None, drift, stderr, one.sizes["seed"], bound, verdict))
+                needs = f"not measured: {lost} of {one['best_rate'].size} optima are not bracketed by the rates"
+            interval = drift - half_width, drift + half_width
+            seeds = one.sizes["seed"]
+            verdicts.append(decide(claim, drift, interval, bound, stderr=stderr, seeds=seeds, needs=needs))
     return verdicts
-
-
-def _verdict(size: float, half_width: float, drifts: bool) -> str:
-    if not half_width <= RESOLUTION:
-        return NOT_SHOWN
-    within = size + half_width <= RESOLUTION
-    if not drifts:
-        return REPRODUCED if within or size <= half_width else CONTRADICTED
-    if size - half_width > RESOLUTION:
-        return REPRODUCED
-    return CONTRADICTED if within else NOT_SHOWN
