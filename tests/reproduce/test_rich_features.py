@@ -17,7 +17,7 @@ from mupjax.reproduce.rich_features import tables
 from mupjax.reproduce.rich_features.figures import three_lines
 from mupjax.reproduce.rich_features.hypotheses import judge_hypotheses
 from mupjax.reproduce.rich_features.width_limit import fit_approach
-from mupjax.statistics import CONTRADICTED, NOT_SHOWN, REPRODUCED
+from mupjax.statistics import CONTRADICTED, REPRODUCED, UNDECIDED
 
 DATA = {"classes": (0, 1), "train_size": 8, "test_size": 20}
 BASE = {"seeds": 3, "steps": 30, "centred": False, "particles": 512, "limit_runs": 4, "max_directions": 96}
@@ -70,11 +70,11 @@ def test_a_changed_dataset_flips_the_verdicts(main):
     frozen = found.copy(deep=True)
     frozen.space_time_lambda_min_x.loc[{"width": np.inf, "parametrization": "mup"}] = 1e-14
     start = "infinite width, x of layer 3: initial and last"
-    assert (word(found, start), word(frozen, start)) == (REPRODUCED, NOT_SHOWN)
+    assert (word(found, start), word(frozen, start)) == (REPRODUCED, UNDECIDED)
     start = "mup: initial and last x stay independent"
     joint = "space_time_lambda_min_x"
     nothing = found.assign({joint: found[joint] * 0 + 2e-13, f"{joint}_stderr": found[f"{joint}_stderr"] * 0})
-    assert word(nothing, start) == NOT_SHOWN  # a ratio of one, of nothing
+    assert word(nothing, start) == UNDECIDED  # a ratio of one, of nothing
     assert word(nothing.assign({joint: nothing[joint] + 1e-3}), start) == REPRODUCED
     halved = found.assign(space_time_lambda_min_x=found.space_time_lambda_min_x.where(~np.isfinite(found.width), 1.0))
     assert word(found, start) != CONTRADICTED
@@ -182,9 +182,9 @@ def test_inputs_that_break_the_assumption_are_judged_dependent():
     for other in (np.nan, 0.013):  # a limit that diverged; one whose error is as large as it is
         data = found["duplicated"].assign(diversity_x=values * 0 + other)
         data = data.assign(diversity_x_stderr=data.diversity_x_stderr * 0 + 0.011)
-        assert rich_features.judge({"duplicated": data})[0].verdict == NOT_SHOWN
+        assert rich_features.judge({"duplicated": data})[0].verdict == UNDECIDED
     swapped = rich_features.judge({"duplicated": found["correlated"], "correlated": found["duplicated"]})
-    assert [v.verdict for v in swapped] == [CONTRADICTED, NOT_SHOWN]
+    assert [v.verdict for v in swapped] == [CONTRADICTED, UNDECIDED]
 
 
 def test_finished_parts_are_judged_with_the_chosen_one(tmp_path):

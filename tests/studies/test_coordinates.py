@@ -22,7 +22,7 @@ from mupjax.dynamics.runs import run_key
 from mupjax.network import MLP, scaling_tree
 from mupjax.parametrization import mup
 from mupjax.results import store
-from mupjax.statistics import CONTRADICTED, NOT_SHOWN, REPRODUCED
+from mupjax.statistics import CONTRADICTED, REPRODUCED, UNDECIDED
 from mupjax.studies.coordinates import CONTROL, coord_check, judge
 from mupjax.studies.coordinates.slopes import BOUND
 from mupjax.task import loss_per_sample
@@ -163,11 +163,11 @@ def test_perturbed_datasets_flip_the_verdicts(adam, tmp_path):
     noisy = data.change.loc[{"model": "mup", "layer": "layer_1", "width": 64}] * noise[:, None]
     changed = data.copy(deep=True)
     changed.change.loc[{"model": "mup", "layer": "layer_1", "width": 64}] = noisy
-    assert verdict_of(changed, "layer_1", "change").verdict == NOT_SHOWN
+    assert verdict_of(changed, "layer_1", "change").verdict == UNDECIDED
     assert all_verdicts(perturbed(data, "change", up**-3, model=CONTROL))[-1] == CONTRADICTED
     for lost in (0.0, np.nan):
-        assert all_verdicts(perturbed(data, "change", lost, model=CONTROL))[-1] == NOT_SHOWN
-    assert NOT_SHOWN in all_verdicts(perturbed(data, "coordinate", np.inf, model="mup", layer="layer_1", width=256))
+        assert all_verdicts(perturbed(data, "change", lost, model=CONTROL))[-1] == UNDECIDED
+    assert UNDECIDED in all_verdicts(perturbed(data, "coordinate", np.inf, model="mup", layer="layer_1", width=256))
 
 
 def test_what_falls_or_rests_by_design_passes(adam):
@@ -179,7 +179,7 @@ def test_what_falls_or_rests_by_design_passes(adam):
     resting = perturbed(data, "change", 0.0, model="mup", layer="layer_1", step=1)
     assert verdict_of(resting, "layer_1", "change").verdict == REPRODUCED
     frozen = perturbed(data, "change", 0.0, model="mup", layer="layer_1")
-    assert verdict_of(frozen, "layer_1", "change").verdict == NOT_SHOWN
+    assert verdict_of(frozen, "layer_1", "change").verdict == UNDECIDED
 
 
 # Errors
