@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 XLA_COMPILES_QUICKLY := --xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1 \
     --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters
 
-.PHONY: demo test test-data lint install bench-main bench-limits bench-sweeps bench-rich bench-integrable bench-edge bench-device study-main study-limits study-sweeps study-rich study-integrable study-edge clean
+.PHONY: demo test test-data lint install bench-main bench-limits bench-sweeps bench-rich bench-integrable bench-edge bench-device study-main study-limits study-sweeps study-rich study-integrable study-edge study-power clean
 
 demo: install
 	$(BIN)/mupjax compare --out results/demo
@@ -86,10 +86,13 @@ study-sweeps: install
 	$(BIN)/python studies/sweeps.py
 
 study-rich: install
-	$(BIN)/python studies/rich.py
+	$(BIN)/python studies/rich_features.py
 
 study-integrable: install
 	$(BIN)/python studies/integrable.py
+
+study-power: install
+	$(BIN)/python studies/power.py
 
 study-edge: install
 	$(BIN)/python studies/edge.py

@@ -38,6 +38,8 @@ def judge(found: Mapping[str, xr.Dataset]) -> list[Verdict]:
         data = found[MAIN]
         verdicts += [*_feature_change(data), *_diversity(data), *_space_time(data), *_theorem(data), *_corollary(data)]
         verdicts += [*_absolute(data), *convergence(data)]
+    if "updates" in found:
+        verdicts += _own_updates(found["updates"])
     if WIDE in found:
         verdicts.append(widest_network(found[WIDE]))
     if MAIN in found and WIDE in found:
@@ -69,6 +71,25 @@ def _feature_change(data: xr.Dataset) -> list[Verdict]:
             claim = f"{name}: change of {features} in {_words(chosen)} {words}, {at}"
             slopes = {layer: fit_slope(*finite(data, variable, name, layer)) for layer in chosen}
             verdicts.append(_of_layers(claim, {layer: _power(claim, power, s, CHANGE) for layer, s in slopes.items()}))
+    return verdicts
+
+
+def _own_updates(data: xr.Dataset) -> list[Verdict]:
+    """Every layer's own updates move its preactivations alike at every width, the readout's the outputs.
+
+    A change of features does not show this: a layer that learns nothing moves with its input.
+    """
+    verdicts = []
+    for part, step, words in (("first", 1, "first update"), ("later", int(data["step"].values[-1]), "later updates")):
+        claim = f"mup: mean |(W_t - W_s) x| of every layer's {words}, step {step}: power of the width"
+        one = data["contribution"].sel(parametrization="mup", part=part, step=step).transpose("kernel", "width", "seed")
+        every = {}
+        for kernel, values in zip(data["kernel"].values, one.values.astype(float), strict=True):
+            if not (values > 0).any():  # a layer that never learns
+                every[int(kernel)] = exact(claim, -math.inf, (-CHANGE, CHANGE), seeds=values.shape[1], group=TABLE)
+            else:
+                every[int(kernel)] = _power(claim, 0.0, fit_slope(data["width"].values, values), CHANGE)
+        verdicts.append(_of_layers(claim, every))
     return verdicts
 
 

@@ -14,7 +14,7 @@ def parts(quick: bool = False) -> list[Part]:
     """Return the study's parts.
 
     Args:
-      quick: fewer widths, seeds, steps and depths, too few for some claims, which then are 'not shown'.
+      quick: fewer widths, seeds, steps and depths, too few for some claims, which then are 'undecided'.
 
     Example:
       >>> [part.name for part in parts()][:4]
@@ -35,6 +35,9 @@ def parts(quick: bool = False) -> list[Part]:
     covariance |= {"particles": 1024, "limit_runs": 8} if quick else {"particles": 4096, "limit_runs": 16}
     sizes = _DATA | ({"train_size": 64, "test_size": 100} if quick else {"train_size": 128, "test_size": 180})
     test = few | {"widths": widths[-1:], "steps": 60 if quick else 100}
+    updates: dict[str, object] = {"parametrizations": ("mup",), "widths": (128, 512) if quick else (256, 1024, 4096)}
+    updates |= {"depth": 3, "activation": "tanh", "learning_rate": 1.0, "steps": 10, "seeds": 5, "batch_size": 32}
+    updates |= {"observe": ("contributions",), "observe_inputs": 32}
     return [
         Part(MAIN, "the paper's experiment", _DATA, base | steps | {"widths": every}),
         Part(WIDE, "networks without hidden matrices", _DATA, wide),
@@ -44,6 +47,7 @@ def parts(quick: bool = False) -> list[Part]:
         Part("duplicated", "an input twice", _DATA, one, "duplicated"),
         Part("opposite", "an input and its negative", _DATA, one, "opposite"),
         Part("correlated", "an input and a near copy", _DATA, one, "correlated"),
+        Part("updates", "what every layer's own updates do", _DATA, updates, kind="training"),
         Part("covariance", "covariance preservation", eight, covariance, kind="covariance"),
         Part("test", "test errors", sizes, test),
         Part("linearized", "test errors of first-order models", sizes, test | {"linearize": True}),
