@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mupjax.cli import parsing, running
-from mupjax.cli.options import Cache, DataDir, Memory, Out
+from mupjax.cli.options import Cache, DataDir, Out, memory_option
 from mupjax.reproduce import PAPERS, Paper, get, run_paper
 from mupjax.reproduce.parts import folder_of, papers_or_digits
 
@@ -33,7 +33,7 @@ def _command(paper: Paper) -> Callable[..., None]:
         data_dir: DataDir = None,
         quick: Annotated[bool, typer.Option("--quick", help=paper.quick_help)] = False,
         parts: Annotated[str, typer.Option(help="Parts to run, comma-separated, or 'all'.")] = "all",
-        memory_gb: Memory = None,
+        memory_gb: Annotated[float | None, memory_option(running.PAPER_GB)] = None,
         cache: Cache = True,
     ) -> None:
         names = None if parts == "all" else parsing.names(parts)

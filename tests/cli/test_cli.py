@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import shlex
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from mupjax import cli
 from mupjax.cli import options
 from mupjax.cli.command import Command, keywords
 from mupjax.report.settings import settings
+from mupjax.reproduce import PAPERS
 from mupjax.results import store
 
 pytestmark = pytest.mark.xdist_group("command line")  # one process: its runs are shared by the tests
@@ -222,6 +224,19 @@ def test_help_fits_80_columns_and_names_what_the_tables_hold(command):
     if command in ("sweep", "transfer", "coord-check"):
         named |= {*mupjax.optim.OPTIMIZERS}
     assert named <= words
+
+
+@pytest.mark.parametrize("command", [*[(name,) for name in COMMANDS], *[("reproduce", name) for name in PAPERS]])
+def test_defaults_in_a_help_text_are_those_of_the_values(command):
+    """None is said in words, which give way to another default; no other words speak of defaults."""
+    text = " ".join(help_of(*command).split())
+    assert "by default" not in text.lower()
+    shown = re.findall(r"--batch-size <int> Inputs a step sees\. +\[default: (.*?)\]", text)
+    assert shown == {"compare": ["(all)"], "limit": ["(all)"], "sweep": ["(all)"], "transfer": ["64"]}.get(
+        command[0], []
+    )
+    gb = re.findall(r"in GB\. +\[default: \((.*?) on CPUs", text)
+    assert gb == ([] if command[0] == "describe" else ["20"] if command[0] == "reproduce" else ["8"])
 
 
 def test_a_check_of_coordinates_has_no_test_set():
