@@ -39,6 +39,7 @@ from mupjax.parametrization.classification import classify as classify
 from mupjax.studies.comparison import compare as compare
 from mupjax.studies.coordinates import coord_check as coord_check
 from mupjax.studies.limit import limit as limit
+from mupjax.studies.transfer import transfer as transfer
 from mupjax.sweeps.sweep import sweep as sweep
 from mupjax.task import Task as Task
 from mupjax.task import batch_order as batch_order
@@ -124,6 +125,7 @@ __all__ = [
     "studies",
     "sweep",
     "theorems",
+    "transfer",
 ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args
@@ -46,6 +46,11 @@ def rates_in_words(rates: Mapping[str, float]) -> str:
     return ", ".join(f"{rate:g} ({name})" for name, rate in rates.items())
 
 
+def ranges_in_words(rates: Mapping[str, Sequence[float]]) -> str:
+    """Return the rates of each name by their ends: {"sgd": (1.0, 2.0, 4.0)} is "3 from 1 to 4 (sgd)"."""
+    return ", ".join(f"{len(all_)} from {min(all_):.3g} to {max(all_):.3g} ({name})" for name, all_ in rates.items())
+
+
 Out = Annotated[
     Path | None, typer.Option(help="Directory for results.zarr, report.html and PNG figures.", show_default=False)
 ]
@@ -62,13 +67,10 @@ Parametrization = Annotated[str, network_option(help=f"{one_of(PRESETS)}.")]
 Parametrizations = Annotated[str, network_option(help=f"{any_of(PRESETS)}.")]
 Widths = Annotated[str, network_option(help="Units of the hidden layers; 64x128x64 gives each layer its own.")]
 Optimizers = Annotated[str, training_option(help=f"{any_of(OPTIMIZERS)}.")]
-LearningRates = Annotated[
-    str,
-    training_option(
-        help="Base rates: .1,.2,.4; or LOW:HIGH:COUNT in equal ratios; or of each optimizer: "
-        "'sgd=.1:1:4;adam=.01:.1:4'."
-    ),
-]
+RATES_HELP = (
+    "Base rates: .1,.2,.4; or LOW:HIGH:COUNT in equal ratios; or of each optimizer: 'sgd=.1:1:4;adam=.01:.1:4'."
+)
+LearningRates = Annotated[str, training_option(help=RATES_HELP)]
 Seeds = Annotated[int, training_option(help="Initialisations of each width.")]
 Centred = Annotated[bool, training_option(help="Train f - f_0, which starts at zero.")]
 Memory = Annotated[float | None, memory_option(CPU_GB)]

@@ -90,7 +90,7 @@ def grid_of(
     phi = activations.get(activation)
     options: dict[str, Any] = {"base_width": base_width, "depth": one_depth, "degree": phi.degree}
     chosen = tuple(presets.get(p, **options) if isinstance(p, str) else p for p in parametrizations)
-    named = _optimizers(optimizers)
+    named = named_optimizers(optimizers)
     widths = tuple(tuple(w) if isinstance(w, list) else w for w in widths)
     check_distinct(parametrizations=[p.name for p in chosen], widths=widths, depths=depths)
     check_distinct(optimizers=[name for name, _ in named])
@@ -176,8 +176,12 @@ def _octaves(width: int | tuple[int, ...], base_width: int) -> float:
     return max(abs(math.log2(one / base_width)) for one in widths)
 
 
-def _optimizers(given: Sequence[str | Optimizer] | Mapping[str, Optimizer]) -> tuple[tuple[str, Optimizer], ...]:
-    """Names and optimizers, equal for equal arguments."""
+def named_optimizers(given: Sequence[str | Optimizer] | Mapping[str, Optimizer]) -> tuple[tuple[str, Optimizer], ...]:
+    """Return names and optimizers, equal for equal arguments.
+
+    Raises:
+      ValueError: for an unknown name, or a callable without one.
+    """
     if isinstance(given, Mapping):
         return tuple((name, optim.canonical(optimizer)) for name, optimizer in given.items())
     named = []

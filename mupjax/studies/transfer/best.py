@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Half the width of the interval that a verdict needs, in octaves of rate per octave of width; a drift that lies within
 # this of zero is taken for none, as no study of this resolution could tell it from none.
 RESOLUTION = 0.1
+CONTROL = "sp"  # the name of the parametrization whose best rate must drift
 WINDOW = 1.0  # octaves of rate on each side of the smallest loss that a parabola is fitted to
 DIMS = ("parametrization", "optimizer", "width", "seed")
 _ROUNDING = 1e-6  # of the logarithms of the rates
@@ -107,7 +108,7 @@ def _minimum(rates: np.ndarray, losses: np.ndarray) -> tuple[float, float]:
     return rates[least] - slope / (2 * curvature), 0.0
 
 
-def judge(dataset: xr.Dataset, *, loss: str = "train_loss", control: str = "sp") -> list[Verdict]:
+def judge(dataset: xr.Dataset, *, loss: str = "train_loss", control: str | None = CONTROL) -> list[Verdict]:
     """Return a verdict for each parametrization and optimizer: the control's best rate drifts, all others' do not.
 
     No verdict but 'not shown' where the interval's half-width is above RESOLUTION or an optimum is not bracketed. 'Does
@@ -118,7 +119,7 @@ def judge(dataset: xr.Dataset, *, loss: str = "train_loss", control: str = "sp")
     Args:
       dataset: what `mupjax.sweep` returns, of one depth. Nothing else enters.
       loss: 'train_loss' or 'test_loss'.
-      control: the parametrization that must drift: sp with learning_rate_exponent=0.
+      control: the parametrization that must drift, sp with learning_rate_exponent=0; None where there is none.
     """
     found, verdicts = best_rates(dataset, loss), []
     for parametrization in map(str, found["parametrization"].values):
