@@ -1,5 +1,7 @@
 """The package as it is installed: wheel, types, light imports, documents that agree."""
 
+import importlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -51,6 +53,19 @@ def test_import_loads_no_heavy_library():
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     heavy = {"xarray", "zarr", "sklearn", "matplotlib", "pooch", "typer", "neural_tangents", "tqdm", "pandas", "scipy"}
     assert not loaded & heavy
+
+
+def test_no_name_hides_a_module():
+    """`import mupjax.optim.tracking as tracking` gives the module, of every package, once all are loaded."""
+    names = [name for _, name, _ in pkgutil.walk_packages(mupjax.__path__, "mupjax.")]
+    modules = {name: importlib.import_module(name) for name in names if not name.endswith("._neural_tangents")}
+    hidden = []
+    for name, module in modules.items():
+        package, _, own = name.rpartition(".")
+        if getattr(sys.modules[package], own) is not module:
+            hidden.append(name)
+    assert len(modules) > 100
+    assert not hidden
 
 
 def test_import_does_not_touch_the_device_count():

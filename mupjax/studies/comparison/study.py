@@ -231,7 +231,7 @@ def layout_of(task: Task, known: xr.Dataset, settings: Settings, *, limit: bool)
         f"{name}_sampling_factor": ("width", metrics.sampling_factor(known["width"].values, vectors))
         for name, vectors in (("diversity", num_gram), ("space_time", 2 * num_gram))
     }
-    of_rows = results.variables(task, settings.spec, RUN_DIMS)
+    of_rows = results.run_variables(task, settings.spec, RUN_DIMS)
     every = of_rows | (infinite.variables(of_rows) if limit else {})
     return results.layout_of(task, settings.spec, known.assign_coords(factors), every, RUN_DIMS[:2])
 
