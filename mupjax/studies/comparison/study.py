@@ -286,7 +286,7 @@ def _grid(
         depths=(settings.depth,),
         learning_rates=(rate,),
         seeds=seeds,
-        optimizers={"sgd": settings.optimizer},  # the name that tells it in a plan
+        optimizers={_name(settings.optimizer): settings.optimizer},  # also of a callable without a name
         steps=settings.steps,
         batch_size=settings.batch_size,
         activation=settings.activation,
@@ -297,3 +297,8 @@ def _grid(
         key=settings.key,
         memory_gb=settings.memory_gb,
     )
+
+
+def _name(optimizer: Optimizer) -> str:
+    """What a plan calls an optimizer."""
+    return getattr(optimizer, "__name__", type(optimizer).__name__)
