@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 import jax
 
 from mupjax import activations, devices, metrics, optim, parametrization, results
+from mupjax._checks import check_counts, check_distinct, check_sequences
 from mupjax.activations import Activation
 from mupjax.network import hidden_widths
 from mupjax.optim import Optimizer
@@ -18,7 +19,7 @@ from mupjax.studies.cells import DENSE, LINEARIZED, MATRIX_FREE, Settings, Width
 from mupjax.studies.infinite import Sampling
 from mupjax.sweeps import cell as training
 from mupjax.sweeps import runner
-from mupjax.sweeps.grid import Grid, check_counts, check_distinct, grid_of
+from mupjax.sweeps.grid import Grid, grid_of
 from mupjax.sweeps.plan import Cell, Program, describe, joined, plan, step_flops
 from mupjax.task import Task
 
@@ -102,6 +103,7 @@ def compare(
 
     Raises:
       ValueError: for arguments out of range, duplicates, or a cell that does not fit `memory_gb`.
+      TypeError: for one entry where several are meant.
 
     Example:
       >>> import numpy as np
@@ -112,6 +114,7 @@ def compare(
     """
     given = {name: value for name, value in locals().items() if name not in ("task", "options")}
     own, running = runner.split("compare", options, _OWN)
+    check_sequences(parametrizations=parametrizations, widths=widths, gram_steps=gram_steps)
     phi = activations.get(activation)
     named = {"base_width": base_width, "depth": depth, "degree": phi.degree}
     presets = [parametrization.get(p, **named) if isinstance(p, str) else p for p in parametrizations]

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from mupjax import parametrization
+from mupjax._checks import check_sequences
 from mupjax.activations import Activation
 from mupjax.optim import Optimizer
 from mupjax.parametrization import Parametrization
@@ -61,6 +62,7 @@ def transfer(
 
     Raises:
       ValueError: for one width, an optimizer that RATES has no rates for where none are given, and as `sweep`.
+      TypeError: as `sweep`.
 
     Example:
       >>> task = Task(np.eye(4), np.ones((4, 1)))
@@ -70,6 +72,7 @@ def transfer(
       {'parametrization': 2, 'optimizer': 1, 'width': 2, 'seed': 2}
     """
     given = {name: value for name, value in locals().items() if name not in ("task", "options", "control")}
+    check_sequences(parametrizations=parametrizations, widths=widths, optimizers=optimizers)
     if control:
         given["parametrizations"] = _with_control(parametrizations, base_width)
     if learning_rates is None:
