@@ -204,11 +204,16 @@ def example_of(*words):
     return words
 
 
+OF_PAPERS = [("reproduce", name) for name in PAPERS]
+
+
 class Parsed(Exception):
     """All words were read: JAX would start."""
 
 
-@pytest.mark.parametrize("command", [(), *[(name,) for name in COMMANDS if name != "describe"]])
+@pytest.mark.parametrize(
+    "command", [(), *[(name,) for name in COMMANDS if name != "describe"], ("reproduce",), *OF_PAPERS]
+)
 def test_the_example_of_a_help_text_is_read_to_the_end(command, monkeypatch):
     """Up to the computation, which other tests run: `describe`'s, below, runs in full."""
 
@@ -227,6 +232,11 @@ def test_the_example_of_describe_runs(here):
     assert "layer_1/kernel" in printed
 
 
+@pytest.mark.parametrize("command", [("reproduce",), *OF_PAPERS])
+def test_help_of_papers_fits_80_columns(command):
+    assert max(map(len, help_of(*command).splitlines())) <= 80
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_fits_80_columns_and_names_what_the_tables_hold(command):
     text = help_of(command)
@@ -241,7 +251,7 @@ def test_help_fits_80_columns_and_names_what_the_tables_hold(command):
     assert named <= words
 
 
-@pytest.mark.parametrize("command", [*[(name,) for name in COMMANDS], *[("reproduce", name) for name in PAPERS]])
+@pytest.mark.parametrize("command", [*[(name,) for name in COMMANDS], *OF_PAPERS])
 def test_defaults_in_a_help_text_are_those_of_the_values(command):
     """None is said in words, which give way to another default; no other words speak of defaults."""
     text = " ".join(help_of(*command).split())
