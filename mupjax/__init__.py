@@ -63,18 +63,6 @@ try:
 except _PackageNotFoundError:  # a checkout that is not installed, as `make bench-device` may find it
     __version__ = "0+not.installed"
 
-_ON_DEMAND = (
-    "devices",
-    "observers",
-    "optim",
-    "plots",
-    "report",
-    "reproduce",
-    "results",
-    "statistics",
-    "studies",
-    "theorems",
-)
 __all__ = [
     "MLP",
     "Activation",
@@ -131,7 +119,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """Import a part of the library when it is first used."""
-    if name in _ON_DEMAND:
+    if name in __all__:  # and not there yet
         return _import_module(f"mupjax.{name}")
     raise AttributeError(f"module 'mupjax' has no attribute {name!r}")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import mupjax
+from mupjax import plots, report
 
 ROOT = Path(__file__).parents[1]
 
@@ -66,6 +67,20 @@ def test_no_name_hides_a_module():
             hidden.append(name)
     assert len(modules) > 100
     assert not hidden
+
+
+@pytest.mark.parametrize("package", [mupjax, plots, report])
+def test_names_of_a_package_are_there_and_imported_for_type_checkers(package):
+    """Those that are imported when first used stand among the imports that a type checker reads, and nowhere else."""
+    source = Path(package.__file__).read_text()
+    read = {*re.findall(r"^ *from \S+ import (\w+) as \1\b", source, re.MULTILINE)}
+    assert set(package.__all__) == read
+    assert set(package.__all__) <= set(dir(package))
+    star = {}
+    exec(f"from {package.__name__} import *", star)
+    assert all(star[name] is getattr(package, name) for name in package.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'absent'"):
+        _ = package.absent
 
 
 def test_import_does_not_touch_the_device_count():
