@@ -32,7 +32,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
         "What was found, ± its standard error, and what it must meet. A claim is “reproduced” or “contradicted” where "
         "the error leaves no doubt, and else “not shown”."
     )
-    return Table("Verdicts", *format_verdicts(verdicts), caption, leading=0)
+    return Table("Verdicts", *format_verdicts(verdicts), caption, leading=0, words=("claim", "bound", "verdict"))
 
 
 def _with_error(value: float, error: float) -> str:
