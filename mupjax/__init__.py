@@ -39,6 +39,7 @@ from mupjax.parametrization.classification import classify as classify
 from mupjax.studies.comparison import compare as compare
 from mupjax.studies.coordinates import coord_check as coord_check
 from mupjax.studies.limit import limit as limit
+from mupjax.studies.transfer import transfer as transfer
 from mupjax.sweeps.sweep import sweep as sweep
 from mupjax.task import Task as Task
 from mupjax.task import batch_order as batch_order
@@ -62,18 +63,6 @@ try:
 except _PackageNotFoundError:  # a checkout that is not installed, as `make bench-device` may find it
     __version__ = "0+not.installed"
 
-_ON_DEMAND = (
-    "devices",
-    "observers",
-    "optim",
-    "plots",
-    "report",
-    "reproduce",
-    "results",
-    "statistics",
-    "studies",
-    "theorems",
-)
 __all__ = [
     "MLP",
     "Activation",
@@ -124,12 +113,13 @@ __all__ = [
     "studies",
     "sweep",
     "theorems",
+    "transfer",
 ]
 
 
 def __getattr__(name: str) -> object:
     """Import a part of the library when it is first used."""
-    if name in _ON_DEMAND:
+    if name in __all__:  # and not there yet
         return _import_module(f"mupjax.{name}")
     raise AttributeError(f"module 'mupjax' has no attribute {name!r}")
 

@@ -6,7 +6,7 @@ Messages name the argument, what was expected and what came. Private functions d
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence, Sized
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +62,33 @@ def check_choice(choices: Sequence[str], **names: object) -> None:
     for name, value in names.items():
         if value not in choices:
             raise ValueError(f"Expected `{name}` to be one of {', '.join(choices)}, got {name}={value!r}.")
+
+
+def check_sequences(**entries: object) -> None:
+    """Raise TypeError for one entry, or a word, where several are meant."""
+    for name, given in entries.items():
+        if isinstance(given, str | bytes) or not isinstance(given, Sized):
+            got = (
+                f"{name}={given!r}"
+                if isinstance(given, str | bytes | int | float | np.generic)
+                else type(given).__name__
+            )
+            raise TypeError(f"Expected `{name}` to be a sequence, got {got}.")
+
+
+def check_options(function: str, options: Iterable[str], taken: Iterable[str], what: str = "it") -> None:
+    """Raise TypeError for an option that is not among those taken.
+
+    Args:
+      function: what was called.
+      options: the names that the call gave.
+      taken: the names that there are.
+      what: takes them, in words.
+    """
+    if unknown := sorted(set(options) - set(taken)):
+        raise TypeError(
+            f"{function}() got an unexpected keyword argument {unknown[0]!r}: {what} takes {', '.join(sorted(taken))}."
+        )
 
 
 def check_distinct(**entries: Sequence[Hashable]) -> None:

@@ -54,6 +54,7 @@ class Traits(NamedTuple):
 _CPU = Traits("map", True, 16, 64, 2**14, 2**24, 2.0, 5e10, levels=True)
 _GPU = Traits("vmap", True, 64, 256, 2**20, 2**28, 5.0, 1e13)
 TRAITS = {"cpu": _CPU, "gpu": _GPU, "tpu": _GPU._replace(float64=False), "METAL": _GPU._replace(float64=False)}
+CPU_GB = 8.0  # default memory budget on CPUs
 _SHARE, _UNKNOWN_GB = 0.9, 8.0
 
 
@@ -132,7 +133,7 @@ def training_precision() -> AbstractContextManager[object]:
     return jax.default_matmul_precision(matmul_precision())
 
 
-def memory_budget(memory_gb: float | None, *, on_cpu: float = 8.0) -> float:
+def memory_budget(memory_gb: float | None, *, on_cpu: float = CPU_GB) -> float:
     """Return the memory budget in GB.
 
     Args:

@@ -1,7 +1,10 @@
 """Checks of arguments: what passes, and what the messages name."""
 
+import re
+
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -9,6 +12,9 @@ import mupjax
 from mupjax import _checks
 from mupjax.dynamics import dense
 from mupjax.optim.initial_rates import calibrate_initial_rates
+from mupjax.studies.catapults import catapult_study
+from mupjax.studies.covariance import covariance_study
+from mupjax.studies.training import training_study
 
 
 @pytest.mark.parametrize("seed", [0, 7, 2**32 - 1, np.int64(7)])
@@ -82,3 +88,56 @@ def test_memory_is_compared_with_the_budget():
     _checks.check_memory(10**9, 1.0, "a run", "take less")
     with pytest.raises(ValueError, match=r"fit memory_gb=1, got about 2 GB for a run; take less\."):
         _checks.check_memory(2 * 10**9, 1.0, "a run", "take less")
+
+
+ONE = (np.eye(4), np.ones((4, 1)))
+
+
+@pytest.mark.parametrize(
+    ("study", "given"),
+    [
+        (mupjax.compare, {"parametrizations": "mup"}),
+        (mupjax.compare, {"parametrizations": mupjax.mup()}),
+        (mupjax.compare, {"widths": 8}),
+        (mupjax.compare, {"gram_steps": 0}),
+        (mupjax.sweep, {"depths": 2}),
+        (mupjax.sweep, {"learning_rates": 0.1}),
+        (mupjax.sweep, {"learning_rates": {"sgd": 0.1}}),
+        (mupjax.sweep, {"observe": "sharpness"}),
+        (mupjax.transfer, {"parametrizations": "mup"}),
+        (mupjax.transfer, {"widths": 8}),
+        (mupjax.transfer, {"optimizers": "sgd"}),
+        (mupjax.limit, {"widths": 8}),
+        (mupjax.coord_check, {"widths": 8}),
+        (training_study, {"parametrizations": "mup"}),
+        (training_study, {"widths": 8}),
+        (training_study, {"calibrated": "ip_llr"}),
+        (training_study, {"observe": "ranks"}),
+        (covariance_study, {"widths": np.int64(8)}),
+        (catapult_study, {"activations": "tanh"}),
+        (catapult_study, {"factors": 2.0}),
+        (catapult_study, {"schedules": "constant"}),
+    ],
+)
+def test_one_entry_where_several_are_meant_is_named(study, given, monkeypatch):
+    """As users meet it, whose calls are not checked against the annotations as the tests' are."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    needed = {"learning_rate": 0.1, "depth": 1, "steps": 1, "batch_size": 2, "parametrizations": ("mup",)}
+    settings = (needed | {"widths": (8,)} if study is training_study else {}) | given
+    ((name, value),) = given.items()
+    (value,) = value.values() if isinstance(value, dict) else (value,)
+    got = "Parametrization" if isinstance(value, mupjax.Parametrization) else f"{name}={value!r}"
+    words = f"Expected `{name}` to be a sequence, got {got}."
+    with pytest.raises(TypeError, match=re.escape(words)):
+        study(task=mupjax.Task(*ONE), **settings)
+
+
+@pytest.mark.parametrize(
+    "study", [mupjax.compare, mupjax.sweep, mupjax.transfer, mupjax.limit, mupjax.coord_check, training_study]
+)
+def test_an_unknown_option_is_one_kind_of_error_everywhere(study):
+    needed = {"learning_rate": 0.1, "depth": 1, "steps": 1, "batch_size": 2, "parametrizations": ("mup",)}
+    settings = needed | {"widths": (8,)} if study is training_study else {}
+    words = rf"{study.__name__}\(\) got an unexpected keyword argument 'sedes': it takes .*\bkey\b"
+    with pytest.raises(TypeError, match=words):
+        study(task=mupjax.Task(*ONE), sedes=3, **settings)

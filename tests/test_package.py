@@ -1,5 +1,7 @@
 """The package as it is installed: wheel, types, light imports, documents that agree."""
 
+import importlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import mupjax
+from mupjax import plots, report
 
 ROOT = Path(__file__).parents[1]
 
@@ -51,6 +54,33 @@ def test_import_loads_no_heavy_library():
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     heavy = {"xarray", "zarr", "sklearn", "matplotlib", "pooch", "typer", "neural_tangents", "tqdm", "pandas", "scipy"}
     assert not loaded & heavy
+
+
+def test_no_name_hides_a_module():
+    """`import mupjax.optim.tracking as tracking` gives the module, of every package, once all are loaded."""
+    names = [name for _, name, _ in pkgutil.walk_packages(mupjax.__path__, "mupjax.")]
+    modules = {name: importlib.import_module(name) for name in names if not name.endswith("._neural_tangents")}
+    hidden = []
+    for name, module in modules.items():
+        package, _, own = name.rpartition(".")
+        if getattr(sys.modules[package], own) is not module:
+            hidden.append(name)
+    assert len(modules) > 100
+    assert not hidden
+
+
+@pytest.mark.parametrize("package", [mupjax, plots, report])
+def test_names_of_a_package_are_there_and_imported_for_type_checkers(package):
+    """Those that are imported when first used stand among the imports that a type checker reads, and nowhere else."""
+    source = Path(package.__file__).read_text()
+    read = {*re.findall(r"^ *from \S+ import (\w+) as \1\b", source, re.MULTILINE)}
+    assert set(package.__all__) == read
+    assert set(package.__all__) <= set(dir(package))
+    star = {}
+    exec(f"from {package.__name__} import *", star)
+    assert all(star[name] is getattr(package, name) for name in package.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'absent'"):
+        _ = package.absent
 
 
 def test_import_does_not_touch_the_device_count():

@@ -1,10 +1,5 @@
 """Activation functions, (a, b)-ReLUs and the GOOD check of Theorem 4.5 of Chen et al. 2025."""
 
-from mupjax.activations.ab_relu import ab_relu as ab_relu
-from mupjax.activations.ab_relu import delta as delta
-from mupjax.activations.ab_relu import gain as gain
-from mupjax.activations.ab_relu import kappa as kappa
-from mupjax.activations.ab_relu import slopes as slopes
 from mupjax.activations.functions import ACTIVATIONS as ACTIVATIONS
 from mupjax.activations.functions import LEAKY_SLOPE as LEAKY_SLOPE
 from mupjax.activations.functions import QUADRATURE_DEGREE as QUADRATURE_DEGREE
@@ -12,6 +7,11 @@ from mupjax.activations.functions import Activation as Activation
 from mupjax.activations.functions import get as get
 from mupjax.activations.good import GoodCheck as GoodCheck
 from mupjax.activations.good import check_good as check_good
+from mupjax.activations.homogeneous import ab_relu as ab_relu
+from mupjax.activations.homogeneous import delta as delta
+from mupjax.activations.homogeneous import gain as gain
+from mupjax.activations.homogeneous import kappa as kappa
+from mupjax.activations.homogeneous import slopes as slopes
 
 __all__ = [
     "ACTIVATIONS",

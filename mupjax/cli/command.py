@@ -1,16 +1,19 @@
 """Build commands from records of their options.
 
 A record is a NamedTuple whose fields are options, `name: Annotated[type, typer.Option(...)] = default`, or groups of
-options, which are records too. A command has the options of its record and of the groups in it, in order.
+options, which are records too. A command has the options of its record and of the groups in it, in order. Help texts
+show defaults by their values; an option's `show_default=` says in words what None stands for.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, get_type_hints, runtime_checkable
+from copy import copy
+from typing import Annotated, Any, Generic, NamedTuple, Protocol, TypeVar, get_args, get_type_hints, runtime_checkable
 
 import typer
+from typer.models import OptionInfo
 
 Keywords = dict[str, Any]  # of a function, by name
 
@@ -88,7 +91,17 @@ def _options(record: Record) -> Iterator[tuple[str, object, object]]:
         if isinstance(value, Record):
             yield from _options(value)
         else:
-            yield name, hints[name], value
+            yield name, _shown(hints[name], value), value
+
+
+def _shown(hint: Any, default: object) -> object:
+    """Return an option's annotation, without the words for None where the default is another."""
+    kind, about = get_args(hint)
+    if default is None or not isinstance(about, OptionInfo) or not isinstance(about.show_default, str):
+        return hint
+    about = copy(about)
+    about.show_default = True
+    return Annotated[kind, about]
 
 
 def _filled(record: R, values: dict[str, object]) -> R:

@@ -17,7 +17,7 @@ class Study(NamedTuple):
     network: options.Network = options.Network()
     learning_rate: Annotated[
         str | None,
-        options.training_option(help="Base rate, or 'mup=1,ntp=.3'. By default 1, ntp .3.", show_default=False),
+        options.training_option(help="Base rate, or 'mup=1,ntp=.3'.", show_default=options.DEFAULT_RATE),
     ] = None
     seeds: options.Seeds = 3
     training: options.Training = options.Training()

@@ -10,6 +10,7 @@ from mupjax.cli import options, parsing, running
 from mupjax.cli.command import Command, keywords
 from mupjax.optim import OPTIMIZERS
 from mupjax.parametrization import PRESETS
+from mupjax.studies.coordinates.measured import RATES
 
 
 class Study(NamedTuple):
@@ -18,9 +19,8 @@ class Study(NamedTuple):
     model: Annotated[
         str | None,
         options.network_option(
-            help="'package.module:function' from a width to a Flax linen module, called on inputs [N, d]; by default "
-            "the library's MLP.",
-            show_default=False,
+            help="'package.module:function' from a width to a Flax linen module, called on inputs [N, d].",
+            show_default="the library's MLP",
         ),
     ] = None
     parametrization: Annotated[
@@ -38,7 +38,7 @@ class Study(NamedTuple):
     ] = "sgd"
     learning_rate: Annotated[
         float | None,
-        options.training_option(help="Base rate. By default .1 for sgd, .01 for adam.", show_default=False),
+        options.training_option(help="Base rate.", show_default=options.rates_in_words(RATES)),
     ] = None
     seeds: options.Seeds = 16
     steps: Annotated[int, options.training_option(help="Updates, all on one batch.")] = 3

@@ -56,10 +56,9 @@ def describe(given: Describe) -> None:
     boxed = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.ones((1, given.input_dim))))
     described = network.describe(network.scaling_tree(boxed))
     running.print_table(*_table(described, given.learning_rate))
-    if any(row["normalized"] for row in described):
+    if preset.traits.normalized:
         print("Updates are divided by their Frobenius norms.")
-    if preset.name == "nup":
-        print("nup is a reconstruction of the paper's parametrization.")
+        print(f"{preset.name} is a reconstruction of the paper's parametrization.")
     tp4 = "not defined for this initialisation" if kind.r is None else f"{kind.r:g}"
     where = f"Infinite width, SGD, {given.activation}, {given.depth} hidden layers"
     print(f"{where}: {kind.kind} (Tensor Programs IV's r: {tp4}).")

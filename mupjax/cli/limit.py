@@ -16,7 +16,7 @@ class Study(NamedTuple):
     depth: options.Depth = 3
     network: options.Network = options.Network()
     learning_rate: Annotated[
-        float | None, options.training_option(help="Base rate. By default 1, ntp .3.", show_default=False)
+        float | None, options.training_option(help="Base rate.", show_default=options.DEFAULT_RATE)
     ] = None
     training: options.Training = options.Training(steps=50)
     resolution: options.Resolution = options.Resolution(particles=4096)

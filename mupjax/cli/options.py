@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NamedTuple, get_args
+from typing import Annotated, Any, NamedTuple, get_args
 
 import typer
 
 from mupjax.activations import ACTIVATIONS
 from mupjax.datasets import NAMES as DATASETS
+from mupjax.devices import CPU_GB
 from mupjax.optim import OPTIMIZERS
 from mupjax.parametrization import PRESETS
+from mupjax.studies.cells import DEFAULT_LEARNING_RATE, DEFAULT_LEARNING_RATES
 from mupjax.task import Loss
 
 data_option = partial(typer.Option, rich_help_panel="Data")
@@ -33,6 +35,22 @@ def any_of(names: Iterable[str]) -> str:
     return f"Any of {one_of(names)}, comma-separated"
 
 
+def memory_option(cpu_gb: float) -> Any:
+    """Return the option --memory-gb, whose default on CPUs is `cpu_gb`."""
+    words = f"{cpu_gb:g} on CPUs, elsewhere what the device has"
+    return training_option(help="Refuse runs that need more, in GB.", show_default=words)
+
+
+def rates_in_words(rates: Mapping[str, float]) -> str:
+    """Return the rates of each name: {"sgd": 0.1} is "0.1 (sgd)"."""
+    return ", ".join(f"{rate:g} ({name})" for name, rate in rates.items())
+
+
+def ranges_in_words(rates: Mapping[str, Sequence[float]]) -> str:
+    """Return the rates of each name by their ends: {"sgd": (1.0, 2.0, 4.0)} is "3 from 1 to 4 (sgd)"."""
+    return ", ".join(f"{len(all_)} from {min(all_):.3g} to {max(all_):.3g} ({name})" for name, all_ in rates.items())
+
+
 Out = Annotated[
     Path | None, typer.Option(help="Directory for results.zarr, report.html and PNG figures.", show_default=False)
 ]
@@ -49,22 +67,14 @@ Parametrization = Annotated[str, network_option(help=f"{one_of(PRESETS)}.")]
 Parametrizations = Annotated[str, network_option(help=f"{any_of(PRESETS)}.")]
 Widths = Annotated[str, network_option(help="Units of the hidden layers; 64x128x64 gives each layer its own.")]
 Optimizers = Annotated[str, training_option(help=f"{any_of(OPTIMIZERS)}.")]
-LearningRates = Annotated[
-    str,
-    training_option(
-        help="Base rates: .1,.2,.4; or LOW:HIGH:COUNT in equal ratios; or of each optimizer: "
-        "'sgd=.1:1:4;adam=.01:.1:4'."
-    ),
-]
+RATES_HELP = (
+    "Base rates: .1,.2,.4; or LOW:HIGH:COUNT in equal ratios; or of each optimizer: 'sgd=.1:1:4;adam=.01:.1:4'."
+)
+LearningRates = Annotated[str, training_option(help=RATES_HELP)]
 Seeds = Annotated[int, training_option(help="Initialisations of each width.")]
 Centred = Annotated[bool, training_option(help="Train f - f_0, which starts at zero.")]
-Memory = Annotated[
-    float | None,
-    training_option(
-        help="Refuse runs that need more, in GB; by default 8 (reproduce 20) on CPUs, else what the device has.",
-        show_default=False,
-    ),
-]
+Memory = Annotated[float | None, memory_option(CPU_GB)]
+DEFAULT_RATE = f"{DEFAULT_LEARNING_RATE:g}, {rates_in_words(DEFAULT_LEARNING_RATES)}"  # of studies without sweeps
 Cache = Annotated[bool, training_option(help="Keep compiled programs in the user's cache folder.")]
 
 
@@ -95,9 +105,7 @@ class Training(NamedTuple):
     """How networks and limits are trained."""
 
     steps: Annotated[int, training_option(help="Updates.")] = 200
-    batch_size: Annotated[
-        int | None, training_option(help="Inputs a step sees; by default all.", show_default=False)
-    ] = None
+    batch_size: Annotated[int | None, training_option(help="Inputs a step sees.", show_default="all")] = None
     momentum: Annotated[float, training_option(help="Of SGD, in [0, 1).")] = 0.0
 
 

@@ -77,11 +77,13 @@ def optimizer(momentum: float) -> Keywords:
     return {"optimizer": partial(sgd, momentum=momentum)}
 
 
-def optimizers(text: str, momentum: float) -> dict[str, Optimizer]:
-    """Return optimizers by name, SGD with this momentum: "sgd,adam"."""
+def optimizers(text: str, momentum: float) -> tuple[str, ...] | dict[str, Optimizer]:
+    """Return names of optimizers, "sgd,adam", or where there is momentum the optimizers by name, SGD with it."""
     check_distinct(optimizers=names(text))
     for name in names(text):
         check_choice(tuple(OPTIMIZERS), optimizers=name)
+    if momentum == 0:
+        return names(text)
     known: dict[str, Optimizer] = OPTIMIZERS | {"sgd": partial(sgd, momentum=momentum)}
     return {name: known[name] for name in names(text)}
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mupjax.cli import parsing, running
-from mupjax.cli.options import Cache, DataDir, Memory, Out
+from mupjax.cli.command import epilog
+from mupjax.cli.options import Cache, DataDir, Out, memory_option
 from mupjax.reproduce import PAPERS, Paper, get, run_paper
 from mupjax.reproduce.parts import folder_of, papers_or_digits
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from mupjax.statistics import Verdict
 
-app = typer.Typer(help="Run a paper's experiment and judge its claims.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, epilog=epilog(get(next(iter(PAPERS))).example))
 
 
 @app.callback()
@@ -33,7 +34,7 @@ def _command(paper: Paper) -> Callable[..., None]:
         data_dir: DataDir = None,
         quick: Annotated[bool, typer.Option("--quick", help=paper.quick_help)] = False,
         parts: Annotated[str, typer.Option(help="Parts to run, comma-separated, or 'all'.")] = "all",
-        memory_gb: Memory = None,
+        memory_gb: Annotated[float | None, memory_option(running.PAPER_GB)] = None,
         cache: Cache = True,
     ) -> None:
         names = None if parts == "all" else parsing.names(parts)
@@ -74,7 +75,7 @@ def _show(paper: Paper, found: "dict[str, xr.Dataset]", verdicts: "Sequence[Verd
 
 def _add(paper: Paper) -> None:
     words = f"{paper.title}\n\nEvery finished part is kept in --out: run the same command again to resume."
-    app.command(paper.name, help=words, epilog=f"Example: {paper.example}")(_command(paper))
+    app.command(paper.name, help=words, epilog=epilog(paper.example))(_command(paper))
 
 
 for _name in PAPERS:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mupjax.statistics import Verdict
 
 
+PAPER_GB = 20.0  # a paper's widest networks on CPUs
+
+
 def compute(
     run: Callable[..., xr.Dataset],
     out: Path | None,
@@ -63,10 +66,10 @@ def say_what_is_there(out: Path | None) -> None:
 
 
 def memory_budget(memory_gb: float | None) -> float:
-    """The budget of a paper's study: 20 GB on CPUs, else what the device has."""
+    """The budget of a paper's study: PAPER_GB on CPUs, else what the device has."""
     from mupjax import devices
 
-    return devices.memory_budget(memory_gb, on_cpu=20.0)
+    return devices.memory_budget(memory_gb, on_cpu=PAPER_GB)
 
 
 def write_report(results: xr.Dataset, out: Path | None, verdicts: Sequence[Verdict] = ()) -> None:

@@ -36,7 +36,7 @@ class Study(NamedTuple):
     observe: Annotated[str, options.training_option(help=f"{options.any_of(OBSERVERS)}.")] = ""
     observe_every: Annotated[
         int | None,
-        options.training_option(help="Steps between observations; by default first and last.", show_default=False),
+        options.training_option(help="Steps between observations.", show_default="first and last step"),
     ] = None
 
 

@@ -8,19 +8,24 @@ import typer
 
 from mupjax.cli import options, parsing, running
 from mupjax.cli.command import Command, keywords
+from mupjax.studies.transfer.study import RATES
 
 
 class Study(NamedTuple):
     """Options of the sweep beyond the task, the key and the memory."""
 
-    parametrizations: Annotated[
-        str, options.network_option(help="Compared with the control, sp with one rate for all widths.")
-    ] = "mup"
+    parametrizations: options.Parametrizations = "mup"
+    control: Annotated[
+        bool, options.network_option(help="Also sweep sp with one rate for all widths, whose best rate must move.")
+    ] = True
     widths: options.Widths = "64,128,256,512"
     depth: options.Depth = 2
     network: options.Network = options.Network(base_width=64)
     optimizers: options.Optimizers = "sgd,adam"
-    learning_rates: options.LearningRates = "sgd=0.1767767:8:12;adam=0.001381068:0.125:14"
+    learning_rates: Annotated[
+        str | None,
+        options.training_option(help=options.RATES_HELP, show_default=options.ranges_in_words(RATES)),
+    ] = None
     seeds: options.Seeds = 12
     training: options.Training = options.Training(steps=20, batch_size=64)
 
@@ -41,15 +46,10 @@ def transfer(given: Transfer) -> None:
     the best one of every width, the control's widest too.
     """
     study = given.study
-    widths = parsing.widths(study.widths)
-    if len(widths) < 2:
-        raise ValueError(f"Expected `widths` to name two or more, got widths={study.widths}.")
     settings = keywords(study) | {
-        "parametrizations": parsing.parametrizations(
-            f"sp,{study.parametrizations}", base_width=study.network.base_width, sp_exponent=0.0, depths=(study.depth,)
-        ),
-        "widths": widths,
-        "learning_rates": parsing.learning_rates(study.learning_rates),
+        "parametrizations": parsing.names(study.parametrizations),
+        "widths": parsing.widths(study.widths),
+        "learning_rates": None if study.learning_rates is None else parsing.learning_rates(study.learning_rates),
         "optimizers": parsing.optimizers(study.optimizers, study.training.momentum),
         "out": given.out,
         "about": parsing.about(given.data),
@@ -66,7 +66,7 @@ def transfer(given: Transfer) -> None:
     task = datasets.load(given.data.dataset, **task_settings)
     running.say_what_is_there(given.out)
     results = transfers.transfer(task, progress=True, **settings)
-    verdicts = transfers.judge(results)
+    verdicts = transfers.judge(results, control=transfers.CONTROL if study.control else None)
     running.show(results, given.out, verdicts)
     if any(verdict.verdict != REPRODUCED for verdict in verdicts):
         raise typer.Exit(1)

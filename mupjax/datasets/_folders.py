@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 DATA_VARIABLE = "MUPJAX_DATA"
@@ -25,8 +25,15 @@ MNIST_HASHES = {
 MNIST_FOLDERS = ("mnist", "MNIST/raw")
 
 
-def cifar_paths(data_dir: str | os.PathLike[str] | None, *, with_test: bool) -> tuple[list[Path], bool]:
+def cifar_paths(
+    data_dir: str | os.PathLike[str] | None, *, with_test: bool, url: str = CIFAR_URL, known_hash: str = CIFAR_HASH
+) -> tuple[list[Path], bool]:
     """Return the five training batches (and the test batch if `with_test`), and whether they are binary files.
+
+    Args:
+      data_dir: where they are; by default MUPJAX_DATA, and without it the cache, into which they are fetched.
+      with_test: whether the test batch is needed.
+      url, known_hash: of the archive that is fetched.
 
     Raises:
       FileNotFoundError: if files are missing or cannot be fetched.
@@ -35,7 +42,7 @@ def cifar_paths(data_dir: str | os.PathLike[str] | None, *, with_test: bool) -> 
     binary = [f"{name}.bin" for name in names]
     root = _root(data_dir)
     if root is None:
-        return _fetch_cifar(binary), True
+        return _fetch_cifar(binary, url, known_hash), True
     forms = [([root / CIFAR_BINARY, root], binary, True), ([root / CIFAR_PICKLED, root], names, False)]
     for folders, files, is_binary in forms:
         if paths := _find(folders, files):
@@ -44,8 +51,19 @@ def cifar_paths(data_dir: str | os.PathLike[str] | None, *, with_test: bool) -> 
     raise _not_found("cifar10", missing, [root / CIFAR_BINARY, root / CIFAR_PICKLED, root])
 
 
-def mnist_paths(data_dir: str | os.PathLike[str] | None, *, with_test: bool) -> list[Path]:
+def mnist_paths(
+    data_dir: str | os.PathLike[str] | None,
+    *,
+    with_test: bool,
+    url: str = MNIST_URL,
+    hashes: Mapping[str, str] = MNIST_HASHES,
+) -> list[Path]:
     """Return the files of training images and labels (and of test images and labels if `with_test`).
+
+    Args:
+      data_dir: as in `cifar_paths`.
+      with_test: whether the test images and labels are needed.
+      url, hashes: the folder that files are fetched from, and what each must hash to.
 
     Raises:
       FileNotFoundError: if files are missing or cannot be fetched.
@@ -54,7 +72,7 @@ def mnist_paths(data_dir: str | os.PathLike[str] | None, *, with_test: bool) -> 
     root = _root(data_dir)
     if root is None:
         files = [f"{name}.gz" for name in names]
-        return [_fetch(MNIST_URL + file, "mnist", MNIST_HASHES[file[:-3]], files) for file in files]
+        return [_fetch(url + file, "mnist", hashes[file[:-3]], files) for file in files]
     folders = [*(root / folder for folder in MNIST_FOLDERS), root]
     if paths := _find(folders, names, suffixes=("", ".gz")):
         return paths
@@ -82,12 +100,12 @@ def _not_found(dataset: str, files: str, folders: Sequence[Path]) -> FileNotFoun
     )
 
 
-def _fetch_cifar(files: Sequence[str]) -> list[Path]:
+def _fetch_cifar(files: Sequence[str], url: str, known_hash: str) -> list[Path]:
     """Fetch the archive and unpack its six batches once; each batch is moved into place when it is complete."""
     folder = _cache() / CIFAR_BINARY
     paths = [folder / file for file in files]
     if not all(path.is_file() for path in paths):
-        archive = _fetch(CIFAR_URL, "", CIFAR_HASH, files)
+        archive = _fetch(url, "", known_hash, files)
         with tarfile.open(archive) as tar, tempfile.TemporaryDirectory(dir=archive.parent) as scratch:
             for batch in CIFAR_BATCHES:
                 tar.extract(f"{CIFAR_BINARY}/{batch}.bin", scratch, filter="data")

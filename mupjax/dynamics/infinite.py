@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from mupjax import activations
+from mupjax._checks import check_options
 from mupjax.activations import Activation
 from mupjax.dynamics import feature_limit, kernel_limit
 from mupjax.parametrization import Parametrization
@@ -40,8 +41,8 @@ def infinite(
       A Trajectory of NumPy arrays; its `info` is the limit's FeatureInfo or KernelInfo.
 
     Raises:
-      ValueError: for a parametrization that has neither limit, an option that the chosen limit does not take, and as
-        `train` of the chosen limit does.
+      ValueError: for a parametrization that has neither limit, and as `train` of the chosen limit does.
+      TypeError: for an option that the chosen limit does not take.
 
     Example:
       >>> import numpy as np
@@ -57,9 +58,6 @@ def infinite(
     kind = classify(parametrization, depth, activation).kind
     limit = kernel_limit if kind == "kernel" else feature_limit
     taken = set(signature(limit.train).parameters) - {"task", "parametrization", "depth", "activation"}
-    if unknown := sorted(set(options) - taken):
-        raise ValueError(
-            f"Expected options of the {kind} limit of {parametrization.name} ({', '.join(sorted(taken))}), "
-            f"got {unknown[0]}."
-        )
+    words = "the kernel limit" if limit is kernel_limit else "the feature-learning limit"
+    check_options("infinite", options, taken, words)
     return limit.train(task, parametrization, depth=depth, activation=activation, **options)

@@ -1,9 +1,6 @@
 """Optax transforms and optimizers with the per-layer learning rates of a parametrization."""
 
 from mupjax.optim.check import check_optimizer as check_optimizer
-from mupjax.optim.cosines import UpdateCosines as UpdateCosines
-from mupjax.optim.cosines import cosines as cosines
-from mupjax.optim.cosines import track_cosines as track_cosines
 from mupjax.optim.keywords import SgdSettings as SgdSettings
 from mupjax.optim.keywords import canonical as canonical
 from mupjax.optim.keywords import is_sgd as is_sgd
@@ -19,6 +16,9 @@ from mupjax.optim.optimizers import adamw as adamw
 from mupjax.optim.optimizers import sgd as sgd
 from mupjax.optim.sharpness import SharpnessSgd as SharpnessSgd
 from mupjax.optim.sharpness import scale_by_sharpness as scale_by_sharpness
+from mupjax.optim.tracking import UpdateCosines as UpdateCosines
+from mupjax.optim.tracking import cosines as cosines
+from mupjax.optim.tracking import track_cosines as track_cosines
 from mupjax.optim.transforms import FirstStepState as FirstStepState
 from mupjax.optim.transforms import Rule as Rule
 from mupjax.optim.transforms import drop_initial_weights as drop_initial_weights

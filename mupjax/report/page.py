@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 REPORT = "report.html"
-_WORDS = {"note", "layer", "claim", "bound", "verdict"}  # columns of words, which wrap
 
 
 def write(
@@ -92,7 +91,7 @@ def _section(table: Table) -> str:
 def _table(table: Table) -> str:
     """Head and body: rows of the same leading cells are a group that shows these once; the next cell names the row."""
     first = table.leading
-    kinds = ["note" if column in _WORDS else "name" * (i < first) for i, column in enumerate(table.columns)]
+    kinds = ["note" if column in table.words else "name" * (i < first) for i, column in enumerate(table.columns)]
     kinds = [f' class="{kind}"' if kind else "" for kind in kinds]
     titles = zip(table.columns, kinds, strict=True)
     head = "".join(f'<th scope="col"{kind}>{escape(column)}</th>' for column, kind in titles)

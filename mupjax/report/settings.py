@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from mupjax.results import kind_of
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -14,7 +16,6 @@ _LABELS = {
     "depths": "hidden layers (depths)",
     "widths": "widths (hidden units)",
     "seeds": "seeds of each width",
-    "steps": "SGD steps",
     "centred": "centred (f − f₀)",
     "memory_gb": "memory budget (GB)",
 }
@@ -22,18 +23,14 @@ _DEFAULTS = {"batch_size": "full batch", "learning_rate": "default"}
 
 
 def settings(dataset: xr.Dataset) -> list[tuple[str, str]]:
-    """Return the names and values of what was run, both as plain text."""
+    """Return the names and values of what was run, both as plain text.
+
+    Raises:
+      ValueError: for an unknown `attrs["kind"]`.
+    """
     attrs = {str(name): value for name, value in dataset.attrs.items()}
     arguments = _parsed(attrs.pop("arguments", "{}"), "arguments")
-    if "learning_rate" in dataset.dims:
-        arguments.pop("learning_rates", None)
-        was_run = dataset["was_run"].transpose("optimizer", "learning_rate").values
-        for name, rates in zip(dataset["optimizer"].values, was_run, strict=True):
-            arguments[f"learning rates, {name}"] = [f"{rate:.4g}" for rate in dataset["learning_rate"].values[rates]]
-    elif "learning_rate" in dataset.coords:
-        rates = zip(dataset["parametrization"].values, dataset["learning_rate"].values, strict=True)
-        arguments["learning_rate"] = ", ".join(f"{name} {rate:g}" for name, rate in rates)
-    labels = _LABELS | ({"steps": "steps"} if {"optimizer", "optimizers"} & set(arguments) else {})  # not of SGD alone
+    arguments = kind_of(dataset).settings(dataset, arguments)
     plan = _parsed(attrs.pop("plan", "{}"), "plan")
     if {"cells", "programs"} <= set(plan):
         plan = {"plan": f"{len(plan['cells'])} cells, {len(plan['programs'])} compiled programs"}
@@ -42,7 +39,7 @@ def settings(dataset: xr.Dataset) -> list[tuple[str, str]]:
         attrs["state"] = "not complete: some cells are not done"
     for name in ("kind", "cell_dims", "cell_variables"):
         attrs.pop(name, None)
-    rows = [(labels.get(name, name.replace("_", " ")), _readable(name, value)) for name, value in arguments.items()]
+    rows = [(_LABELS.get(name, name.replace("_", " ")), _readable(name, value)) for name, value in arguments.items()]
     rows += [(name.replace("_", " "), _readable(name, value)) for name, value in (plan | attrs).items()]
     return [*rows, ("versions", ", ".join(f"{name.replace('_', '-')} {value}" for name, value in versions.items()))]
 
@@ -61,7 +58,11 @@ def _readable(name: str, value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join("x".join(map(str, entry)) if isinstance(entry, list) else str(entry) for entry in value)
+        return ", ".join(
+            "x".join(map(str, each)) if isinstance(each, list) else _readable(name, each) for each in value
+        )
+    if isinstance(value, dict) and "name" in value:  # a record, as of a parametrization
+        return str(value["name"])
     if isinstance(value, dict):
         return ", ".join(f"{key} {entry}" for key, entry in value.items())
     return str(value)

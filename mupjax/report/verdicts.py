@@ -90,4 +90,4 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
         "lies apart from it, and else “undecided”. Within a theorem or figure contradictions are kept only where "
         "they survive Holm's procedure: at most 5 % of right groups have one."
     )
-    return Table("Verdicts", *format_verdicts(verdicts), caption, leading=0)
+    return Table("Verdicts", *format_verdicts(verdicts), caption, leading=0, words=("claim", "bound", "verdict"))

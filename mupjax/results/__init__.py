@@ -4,7 +4,7 @@ from mupjax.results.build import coordinates as coordinates
 from mupjax.results.build import layout_of as layout_of
 from mupjax.results.build import measure as measure
 from mupjax.results.build import measure_limit as measure_limit
-from mupjax.results.build import variables as variables
+from mupjax.results.build import run_variables as run_variables
 from mupjax.results.build import width_label as width_label
 from mupjax.results.identity import arguments_json as arguments_json
 from mupjax.results.identity import attributes as attributes

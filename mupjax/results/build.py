@@ -73,7 +73,7 @@ def width_label(width: Width) -> str:
     return "infinite" if math.isinf(width) else str(int(width))
 
 
-def variables(task: Task, spec: TrajectorySpec, run_dims: tuple[str, ...]) -> dict[str, Filled]:
+def run_variables(task: Task, spec: TrajectorySpec, run_dims: tuple[str, ...]) -> dict[str, Filled]:
     """Return the variables that `measure` makes of a Trajectory recorded to `spec`, the runs' dims first."""
     single = str(jax.dtypes.canonicalize_dtype(float))
     dtypes = {"train_loss": single}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mupjax.results.variables import Variable
 
@@ -51,6 +51,7 @@ class Table(NamedTuple):
       caption: how to read it.
       leading: how many of the first columns name a group of rows.
       marked: indices of the rows that stand out.
+      words: titles of the columns that hold words, which wrap, and no numbers.
     """
 
     title: str
@@ -59,6 +60,12 @@ class Table(NamedTuple):
     caption: str
     leading: int = 1
     marked: Sequence[int] = ()
+    words: tuple[str, ...] = ()
+
+
+def as_given(dataset: xr.Dataset, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call as they are."""
+    return arguments
 
 
 class Kind(NamedTuple):
@@ -75,6 +82,7 @@ class Kind(NamedTuple):
       tables: the most important one first.
       reading: an HTML list of how to read the numbers.
       conclusion: one plain sentence of what was found, computed from the numbers.
+      settings: the arguments of the call as the report shows them, such as learning rates by what they belong to.
     """
 
     name: str
@@ -87,6 +95,7 @@ class Kind(NamedTuple):
     tables: Callable[[xr.Dataset], list[Table]]
     reading: Callable[[xr.Dataset], str]
     conclusion: Callable[[xr.Dataset], str]
+    settings: Callable[[xr.Dataset, dict[str, Any]], dict[str, Any]] = as_given
 
 
 def kind_of(dataset: xr.Dataset) -> Kind:

@@ -23,7 +23,7 @@ from mupjax.task import Task, batch_order
 from mupjax.trajectory import Trajectory, TrajectorySpec
 
 DENSE, MATRIX_FREE, LINEARIZED = "dense", "matrix-free", "linearized"
-DEFAULT_LEARNING_RATES = {"ntp": 0.3}
+DEFAULT_LEARNING_RATE, DEFAULT_LEARNING_RATES = 1.0, {"ntp": 0.3}  # the second of the parametrizations that it names
 MAX_RECORDED_STEPS = 200
 
 Width = int | tuple[int, ...]
@@ -82,9 +82,9 @@ def learning_rates(given: float | Mapping[str, float] | None, names: list[str]) 
         unknown = sorted(set(given) - set(names))
         if unknown:
             raise ValueError(f"Expected `learning_rate` to name parametrizations in {names}, got {unknown[0]!r}.")
-        rates = [float(given.get(name, DEFAULT_LEARNING_RATES.get(name, 1.0))) for name in names]
+        rates = [float(given.get(name, DEFAULT_LEARNING_RATES.get(name, DEFAULT_LEARNING_RATE))) for name in names]
     elif given is None:
-        rates = [DEFAULT_LEARNING_RATES.get(name, 1.0) for name in names]
+        rates = [DEFAULT_LEARNING_RATES.get(name, DEFAULT_LEARNING_RATE) for name in names]
     else:
         rates = [float(given)] * len(names)
     for rate in rates:

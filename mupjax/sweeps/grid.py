@@ -12,8 +12,7 @@ import numpy as np
 
 from mupjax import activations, devices, network, optim
 from mupjax import parametrization as presets
-from mupjax._checks import check_choice, check_counts
-from mupjax._checks import check_distinct as check_distinct
+from mupjax._checks import check_choice, check_counts, check_distinct, check_sequences
 from mupjax.activations import Activation
 from mupjax.dynamics import padded
 from mupjax.observers.named import OF_FEATURES as OBSERVABLE
@@ -82,14 +81,16 @@ def grid_of(
       ValueError: for empty or duplicate entries, rates that are not positive, other numbers out of range.
       TypeError: for one entry where several are meant, or words as rates.
     """
-    for name, entries in (("parametrizations", parametrizations), ("optimizers", optimizers), ("widths", widths)):
-        if isinstance(entries, str | int):
-            raise TypeError(f"Expected `{name}` to be a sequence, got {name}={entries!r}.")
+    check_sequences(parametrizations=parametrizations, widths=widths, depths=depths, optimizers=optimizers)
+    by_optimizer = learning_rates.values() if isinstance(learning_rates, Mapping) else (learning_rates,)
+    for rates in by_optimizer:
+        check_sequences(learning_rates=rates)
+    check_sequences(observe=observe)
     one_depth = depths[0] if len(depths) == 1 else None
     phi = activations.get(activation)
     options: dict[str, Any] = {"base_width": base_width, "depth": one_depth, "degree": phi.degree}
     chosen = tuple(presets.get(p, **options) if isinstance(p, str) else p for p in parametrizations)
-    named = _optimizers(optimizers)
+    named = named_optimizers(optimizers)
     widths = tuple(tuple(w) if isinstance(w, list) else w for w in widths)
     check_distinct(parametrizations=[p.name for p in chosen], widths=widths, depths=depths)
     check_distinct(optimizers=[name for name, _ in named])
@@ -175,8 +176,12 @@ def _octaves(width: int | tuple[int, ...], base_width: int) -> float:
     return max(abs(math.log2(one / base_width)) for one in widths)
 
 
-def _optimizers(given: Sequence[str | Optimizer] | Mapping[str, Optimizer]) -> tuple[tuple[str, Optimizer], ...]:
-    """Names and optimizers, equal for equal arguments."""
+def named_optimizers(given: Sequence[str | Optimizer] | Mapping[str, Optimizer]) -> tuple[tuple[str, Optimizer], ...]:
+    """Return names and optimizers, equal for equal arguments.
+
+    Raises:
+      ValueError: for an unknown name, or a callable without one.
+    """
     if isinstance(given, Mapping):
         return tuple((name, optim.canonical(optimizer)) for name, optimizer in given.items())
     named = []

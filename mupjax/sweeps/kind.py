@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,7 +45,16 @@ def tables(dataset: xr.Dataset) -> list[Table]:
         f"Losses after {int(dataset['step'].values[-1])} steps at the best rate: mean ± sample standard deviation over "
         f"{dataset.sizes['seed']} seeds."
     )
-    return [Table("Summary", *format_sweep(run_optimizers(dataset)), caption, leading=3)]
+    return [Table("Summary", *format_sweep(run_optimizers(dataset)), caption, leading=3, words=("note",))]
+
+
+def settings(dataset: xr.Dataset, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments, with the learning rates of each optimizer."""
+    found = {name: value for name, value in arguments.items() if name != "learning_rates"}
+    was_run = dataset["was_run"].transpose("optimizer", "learning_rate").values
+    for name, rates in zip(dataset["optimizer"].values, was_run, strict=True):
+        found[f"learning rates, {name}"] = [f"{rate:.4g}" for rate in dataset["learning_rate"].values[rates]]
+    return found
 
 
 def reading(dataset: xr.Dataset) -> str:
@@ -103,4 +112,5 @@ KIND = Kind(
     tables=tables,
     reading=reading,
     conclusion=conclusion,
+    settings=settings,
 )

@@ -147,8 +147,7 @@ def split(
     Raises:
       TypeError: for an option that is neither.
     """
-    if unknown := [name for name in options if name not in own and name not in Running._fields]:
-        raise TypeError(f"{study}() got an unexpected keyword argument {unknown[0]!r}")
+    _checks.check_options(study, options, {*own, *Running._fields})
     mine = {name: options.get(name, default) for name, default in own.items()}
     return mine, Running(**(defaults | {name: value for name, value in options.items() if name not in own}))
 
@@ -185,7 +184,7 @@ def run(study: Study, running: Running) -> xr.Dataset:
 
 def check_memory(cells: Sequence[Cell], budget: float) -> None:
     """Raise ValueError where a cell takes more than `budget` GB."""
-    largest = max((cell.need for cell in cells), key=lambda need: need.bytes)
+    largest = max((cell.need for cell in cells), key=lambda need: need.bytes, default=Need())
     if largest.bytes > 1e9 * budget:
         raise ValueError(
             f"Expected the runs to fit memory_gb={budget:g}, got about {largest.bytes / 1e9:.2g} GB for "

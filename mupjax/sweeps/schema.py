@@ -50,7 +50,7 @@ def of_grid(task: Task, grid: Grid, attrs: Mapping[str, object]) -> Layout:
     )
     single = str(jax.dtypes.canonicalize_dtype(float))
     observed = results.filled(VARIABLES, dict.fromkeys(named.variables(grid.observe), single))
-    return results.layout_of(task, spec, known, observed | results.variables(task, spec, RUN_DIMS), CELL_DIMS)
+    return results.layout_of(task, spec, known, observed | results.run_variables(task, spec, RUN_DIMS), CELL_DIMS)
 
 
 def region(cell: Cell) -> dict[str, tuple[int, ...]]:

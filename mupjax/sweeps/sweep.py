@@ -90,6 +90,7 @@ def sweep(
 
     Raises:
       ValueError: for a bad grid, a run that does not fit `memory_gb`, a store of other arguments.
+      TypeError: for one entry where several are meant, or words as rates.
       RuntimeError: where workers were lost; what is finished is kept.
       OSError: where the disk is full; likewise.
 

@@ -2,10 +2,12 @@
 
 import inspect
 import json
+import re
 import shlex
 import signal
 import subprocess
 import sys
+from functools import partial
 from typing import Annotated, NamedTuple
 
 import pytest
@@ -14,9 +16,10 @@ from typer.testing import CliRunner
 
 import mupjax
 from mupjax import cli
-from mupjax.cli import options
+from mupjax.cli import options, parsing
 from mupjax.cli.command import Command, keywords
 from mupjax.report.settings import settings
+from mupjax.reproduce import PAPERS
 from mupjax.results import store
 
 pytestmark = pytest.mark.xdist_group("command line")  # one process: its runs are shared by the tests
@@ -127,7 +130,7 @@ BAD = {
     "sweep --out pyproject.toml": "`out` to be a directory",
     "transfer --widths 0,8": "`width` to be a positive int, got width=0",
     "transfer --learning-rates sgd=1:2:3": "`learning_rates` for each of sgd, adam",
-    "transfer --widths 8": "`widths` to name two or more, got widths=8",
+    "transfer --widths 8": "`widths` to name two or more, got widths=(8,)",
     "describe --parametrization mupp": "`parametrization` to be one of",
     "describe --width 0": "`width` to be a positive int",
     "describe --width 8,16": "`width` to be one width, got width=8,16",
@@ -170,6 +173,21 @@ def test_sweep_plans_computes_resumes_and_loses_nothing_to_a_full_disk(tmp_path,
     assert again == first
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_transfer_is_one_study_in_python_and_on_the_command_line(momentum, tmp_path, here):
+    """The same defaults, to the bit of a rate: the store of one is the other's."""
+    data = options.Data(classes="all", train_size=16, test_size="none", loss="cross_entropy")
+    words = "--widths 4,8 --depth 1 --seeds 2 --steps 1 --batch-size 8 --optimizers sgd --train-size 16"
+    code, printed, message = here(*f"transfer {words} --momentum {momentum} --out {tmp_path}".split())
+    assert code == 1, message  # one step of two seeds shows nothing
+    assert "sp (sgd): the best rate drifts" in printed
+    network = {"widths": (4, 8), "depth": 1, "seeds": 2, "steps": 1, "batch_size": 8, "out": tmp_path}
+    optimizers = {"sgd": partial(mupjax.sgd, momentum=momentum)} if momentum else ("sgd",)
+    task = mupjax.datasets.load("digits", **parsing.task(data))
+    again = mupjax.transfer(task, optimizers=optimizers, about=parsing.about(data), **network)
+    assert tuple(again.parametrization.values) == ("sp", "mup")
+
+
 COMMANDS = ("compare", "limit", "sweep", "transfer", "coord-check", "describe")
 
 
@@ -186,11 +204,16 @@ def example_of(*words):
     return words
 
 
+OF_PAPERS = [("reproduce", name) for name in PAPERS]
+
+
 class Parsed(Exception):
     """All words were read: JAX would start."""
 
 
-@pytest.mark.parametrize("command", [(), *[(name,) for name in COMMANDS if name != "describe"]])
+@pytest.mark.parametrize(
+    "command", [(), *[(name,) for name in COMMANDS if name != "describe"], ("reproduce",), *OF_PAPERS]
+)
 def test_the_example_of_a_help_text_is_read_to_the_end(command, monkeypatch):
     """Up to the computation, which other tests run: `describe`'s, below, runs in full."""
 
@@ -209,6 +232,11 @@ def test_the_example_of_describe_runs(here):
     assert "layer_1/kernel" in printed
 
 
+@pytest.mark.parametrize("command", [("reproduce",), *OF_PAPERS])
+def test_help_of_papers_fits_80_columns(command):
+    assert max(map(len, help_of(*command).splitlines())) <= 80
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_fits_80_columns_and_names_what_the_tables_hold(command):
     text = help_of(command)
@@ -217,11 +245,23 @@ def test_help_fits_80_columns_and_names_what_the_tables_hold(command):
     named = {*mupjax.activations.ACTIVATIONS}
     if command != "describe":
         named |= {*mupjax.datasets.NAMES, "mse", "cross_entropy", "--out", "--key", "--memory-gb"}
-    if command != "transfer":
-        named |= {*mupjax.parametrization.PRESETS}
+    named |= {*mupjax.parametrization.PRESETS}
     if command in ("sweep", "transfer", "coord-check"):
         named |= {*mupjax.optim.OPTIMIZERS}
     assert named <= words
+
+
+@pytest.mark.parametrize("command", [*[(name,) for name in COMMANDS], *OF_PAPERS])
+def test_defaults_in_a_help_text_are_those_of_the_values(command):
+    """None is said in words, which give way to another default; no other words speak of defaults."""
+    text = " ".join(help_of(*command).split())
+    assert "by default" not in text.lower()
+    shown = re.findall(r"--batch-size <int> Inputs a step sees\. +\[default: (.*?)\]", text)
+    assert shown == {"compare": ["(all)"], "limit": ["(all)"], "sweep": ["(all)"], "transfer": ["64"]}.get(
+        command[0], []
+    )
+    gb = re.findall(r"in GB\. +\[default: \((.*?) on CPUs", text)
+    assert gb == ([] if command[0] == "describe" else ["20"] if command[0] == "reproduce" else ["8"])
 
 
 def test_a_check_of_coordinates_has_no_test_set():
@@ -278,7 +318,8 @@ def test_an_option_of_two_groups_is_refused():
 
 def test_the_words_of_the_command_line_are_those_of_python():
     """Every option of the shared groups is a keyword of the function that it goes to."""
-    takes = {name: set(inspect.signature(getattr(mupjax, name)).parameters) for name in ("compare", "limit", "sweep")}
+    studies = ("compare", "limit", "sweep", "transfer")
+    takes = {name: set(inspect.signature(getattr(mupjax, name)).parameters) for name in studies}
     for name, takes_too in takes.items():
         assert set(keywords(options.Network())) <= takes_too, name
         assert set(keywords(options.Training())) - {"momentum"} <= takes_too, name

@@ -692,7 +692,8 @@ def server(tmp_path):
         thread.join()
 
 
-def serve_cifar(server, monkeypatch, members: dict[str, bytes]) -> Path:
+def serve_cifar(server, members: dict[str, bytes]) -> tuple[Path, dict[str, str]]:
+    """Serve an archive of these members: the archive, and the arguments by which it is fetched."""
     address, folder = server
     archive = folder / "cifar-10-binary.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
@@ -700,8 +701,11 @@ def serve_cifar(server, monkeypatch, members: dict[str, bytes]) -> Path:
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-    monkeypatch.setattr(_folders, "CIFAR_URL", address + archive.name)
-    return archive
+    return archive, {"url": address + archive.name, "known_hash": checksum(archive)}
+
+
+def checksum(path: Path) -> str:
+    return f"md5:{pooch.file_hash(str(path), alg='md5')}"
 
 
 def cifar_members(tmp_path: Path) -> dict[str, bytes]:
@@ -712,56 +716,55 @@ def cifar_members(tmp_path: Path) -> dict[str, bytes]:
 def test_cifar10_is_fetched_checked_and_kept(tmp_path, cache, server, monkeypatch):
     members = cifar_members(tmp_path)
     others = {"../outside": b"", "/absolute": b"", f"{BINARY}/readme.html": b""}
-    archive = serve_cifar(server, monkeypatch, others | members)
-    monkeypatch.setattr(_folders, "CIFAR_HASH", f"md5:{pooch.file_hash(str(archive), alg='md5')}")
-    task = datasets.load("cifar10", **SMALL)
-    expected = datasets.load("cifar10", **SMALL, data_dir=tmp_path / "made")
-    np.testing.assert_array_equal(task.inputs, expected.inputs)
+    archive, source = serve_cifar(server, others | members)
+    paths, is_binary = _folders.cifar_paths(None, with_test=True, **source)
+    assert is_binary
+    assert {f"{BINARY}/{path.name}": path.read_bytes() for path in paths} == members
     assert files_under(cache) == sorted(f"mupjax/{name}" for name in [*members, archive.name])
     monkeypatch.setattr(pooch, "retrieve", lambda *args, **kwargs: pytest.fail("fetched twice"))
+    expected = datasets.load("cifar10", **SMALL, data_dir=tmp_path / "made")
     np.testing.assert_array_equal(datasets.load("cifar10", **SMALL).inputs, expected.inputs)
 
 
-def test_an_archive_that_lacks_a_batch_leaves_no_batches(tmp_path, cache, server, monkeypatch):
+def test_an_archive_that_lacks_a_batch_leaves_no_batches(tmp_path, cache, server):
     members = cifar_members(tmp_path)
     del members[f"{BINARY}/test_batch.bin"]
-    archive = serve_cifar(server, monkeypatch, members)
-    monkeypatch.setattr(_folders, "CIFAR_HASH", f"md5:{pooch.file_hash(str(archive), alg='md5')}")
+    archive, source = serve_cifar(server, members)
     with pytest.raises(KeyError, match="test_batch"):
-        datasets.load("cifar10")
+        _folders.cifar_paths(None, with_test=True, **source)
     assert files_under(cache) == [f"mupjax/{archive.name}"]
 
 
-def test_mnist_is_fetched_and_checked(tmp_path, cache, server, monkeypatch):
+def test_mnist_is_fetched_and_checked(tmp_path, cache, server):
     paths = write_mnist(server[1])
-    monkeypatch.setattr(_folders, "MNIST_URL", server[0])
-    hashes = {path.stem: f"md5:{pooch.file_hash(str(path), alg='md5')}" for path in paths}
-    monkeypatch.setattr(_folders, "MNIST_HASHES", hashes)
-    expected = datasets.load("mnist", **SMALL, data_dir=server[1])
-    np.testing.assert_array_equal(datasets.load("mnist", **SMALL).inputs, expected.inputs)
+    hashes = {path.stem: checksum(path) for path in paths}
+    fetched = _folders.mnist_paths(None, with_test=True, url=server[0], hashes=hashes)
+    assert {path.name: path.read_bytes() for path in fetched} == {path.name: path.read_bytes() for path in paths}
     assert files_under(cache) == sorted(f"mupjax/mnist/{path.name}" for path in paths)
 
 
-@pytest.mark.parametrize("name", ["cifar10", "mnist"])
-def test_another_checksum_is_refused_and_nothing_kept(tmp_path, cache, server, monkeypatch, name):
-    serve_cifar(server, monkeypatch, cifar_members(tmp_path))
+PATHS = {"cifar10": _folders.cifar_paths, "mnist": _folders.mnist_paths}
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_another_checksum_is_refused_and_nothing_kept(tmp_path, cache, server, name):
+    archive, _ = serve_cifar(server, cifar_members(tmp_path))
     write_mnist(server[1])
-    monkeypatch.setattr(_folders, "MNIST_URL", server[0])
+    url = server[0] + (archive.name if name == "cifar10" else "")
     with pytest.raises(FileNotFoundError, match="hash"):
-        datasets.load(name)
+        PATHS[name](None, with_test=True, url=url)
     assert files_under(cache) == []
 
 
 @pytest.mark.parametrize(
     ("name", "files"), [("cifar10", [f"{name}.bin" for name in BATCHES]), ("mnist", [f"{name}.gz" for name in IDX])]
 )
-def test_without_network_the_error_says_what_to_put_where(cache, monkeypatch, name, files):
-    monkeypatch.setattr(_folders, "CIFAR_URL", "http://127.0.0.1:1/cifar-10-binary.tar.gz")  # nobody listens
-    monkeypatch.setattr(_folders, "MNIST_URL", "http://127.0.0.1:1/")
+def test_without_network_the_error_says_what_to_put_where(cache, name, files):
+    url = "http://127.0.0.1:1/" + ("cifar-10-binary.tar.gz" if name == "cifar10" else "")  # nobody listens
     with pytest.raises(
         FileNotFoundError, match=r"^Expected to fetch http://127.0.0.1:1/.*, got ConnectionError"
     ) as caught:
-        datasets.load(name)
+        PATHS[name](None, with_test=True, url=url)
     for part in [*files, "`data_dir`", "MUPJAX_DATA"]:
         assert part in str(caught.value)
     assert isinstance(caught.value.__cause__, OSError)

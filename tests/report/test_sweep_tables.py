@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from mupjax import report
 from mupjax.report.settings import settings
 from mupjax.statistics import decide, exact, not_measured
 from tests.report.html import PIXEL, Page, written
-from tests.result_datasets import ADAM, SGD, coordinates, sweep, with_optimum
+from tests.result_datasets import ADAM, SGD, comparison, coordinates, sweep, with_optimum
 
 VERDICTS = [
     decide("mup, sgd: the best rate stays", -0.0123, (-0.05, 0.02), (-0.1, 0.1), paper=0.0, stderr=0.02, seeds=8),
@@ -133,3 +135,19 @@ def test_settings_of_a_sweep():
     assert "state" not in dict(settings(dataset.assign_attrs(complete=1)))
     assert dict(settings(coordinates()))["optimizer"] == "sgd"
     assert (found["steps"], "SGD steps" in found) == ("200", False)
+
+
+def test_settings_follow_the_kind_and_not_the_dims():
+    """A comparison that is indexed by its learning rates is no sweep."""
+    dataset = comparison(("sp", "mup")).swap_dims(parametrization="learning_rate")
+    given = {"learning_rate": 1.0, "parametrizations": ["sp", {"name": "mup", "b": 1}]}
+    rows = dict(settings(dataset.assign_attrs(arguments=json.dumps(given))))
+    assert rows["learning rate"] == "sp 0.3, mup 0.6"
+    assert rows["parametrizations"] == "sp, mup"
+
+
+def test_a_table_says_which_columns_are_words(tmp_path):
+    """Those wrap, and are none of numbers."""
+    text = report.write(coordinates(), tmp_path, (), VERDICTS).read_text(encoding="utf-8")
+    heads = re.findall(r'<th scope="col" class="note">(.*?)</th>', text)
+    assert heads == ["claim", "bound", "verdict", "layer"]

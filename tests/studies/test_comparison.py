@@ -1,5 +1,6 @@
 """The main job: rows are what the dynamics compute, and the published picture comes out on real images."""
 
+import json
 from functools import partial
 
 import jax
@@ -51,6 +52,16 @@ def test_deep_ip_is_called_trivial():
     assert data.classification.item() == "trivial"
     assert data.limit.item().startswith("trivial")
     assert np.isnan(data.train_loss.sel(width=np.inf)).all()
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "name"),
+    [(mupjax.sgd, "sgd"), (mupjax.adam, "adam"), (partial(mupjax.sgd, momentum=0.5), "sgd_momentum=0.5_0")],
+)
+def test_a_plan_names_the_optimizer_that_was_run(optimizer, name):
+    settings = {"parametrizations": ("mup",), "widths": (8,), "depth": 1, "seeds": 1, "steps": 1, "limit": False}
+    plan = json.loads(mupjax.compare(TASK, optimizer=optimizer, **settings).plan)
+    assert list(plan["cells"]) == [f"mup-depth1-{name}-width8"]
 
 
 @pytest.mark.xdist_group("small comparison")

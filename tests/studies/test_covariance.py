@@ -68,6 +68,7 @@ def test_report_has_the_figure_and_a_row_for_each_width_and_direction(data, tmp_
     assert [path.name for path in pictures] == ["covariance.png"]
     page = report.write(data, tmp_path, pictures).read_text()
     assert "Covariance preservation" in page
+    assert 'class="note"' not in page  # its bound is a number, unlike a verdict's
     columns, rows = report.format_covariance(data)
     assert [row[:3] for row in rows[-2:]] == [["infinite", "forward", "8"], ["infinite", "backward", "8"]]
     short = summarize(cases(data)["infinite"])

@@ -212,3 +212,39 @@ def test_on_digits_mup_transfers_and_one_rate_for_all_widths_does_not():
     )
     assert [verdict.verdict for verdict in judge(data)] == [REPRODUCED] * 2
     assert (best_rates(data).drift.sel(parametrization="sp") < -0.5).all()
+
+
+# The study
+
+
+SMALL = {"widths": (4, 8), "depth": 1, "seeds": 2, "steps": 2, "batch_size": None}
+TASK = mupjax.Task(np.eye(4), np.ones((4, 1)))
+
+
+def parametrizations_of(**given):
+    data = mupjax.transfer(TASK, optimizers=("sgd",), learning_rates=(0.1,), **SMALL, **given)
+    return tuple(data.parametrization.values), data
+
+
+def test_the_control_is_run_beside_whatever_is_studied():
+    """Once, first unless it is given, with one rate for all widths: wider networks, other losses than sp's own."""
+    names, data = parametrizations_of(parametrizations=("mup",))
+    assert names == ("sp", "mup")
+    assert [verdict.claim for verdict in judge(data)] == [
+        "sp (sgd): the best rate drifts",
+        "mup (sgd): the best rate does not drift",
+    ]
+    for same in (("mup", "sp"), ("mup", mupjax.sp(base_width=64, learning_rate_exponent=0.0))):
+        names, other = parametrizations_of(parametrizations=same)
+        assert names == ("mup", "sp")
+        assert other.train_loss.sel(parametrization=["sp", "mup"]).equals(data.train_loss)
+    names, alone = parametrizations_of(parametrizations=("mup",), control=False)
+    assert names == ("mup",)
+    assert len(judge(alone, control=None)) == 1
+    own = parametrizations_of(parametrizations=("sp",), control=False)[1]
+    assert not own.train_loss.equals(data.train_loss.sel(parametrization=["sp"]))
+
+
+def test_optimizers_without_default_rates_are_refused():
+    with pytest.raises(ValueError, match="`learning_rates` with adamw: only sgd and adam"):
+        mupjax.transfer(TASK, optimizers=("sgd", "adamw"), **SMALL)

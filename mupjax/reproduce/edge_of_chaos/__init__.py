@@ -31,6 +31,6 @@ PAPER = Paper(
     figures=figures.draw,
     captions=CAPTIONS,
     tables=lambda found: [],
-    example="mupjax reproduce edge-of-chaos --quick --parts sharpening --out results/edge-of-chaos",
+    example="mupjax reproduce edge-of-chaos --quick --parts sharpening --out edge",
 )
 reproduce = partial(run_paper, PAPER)

@@ -32,6 +32,6 @@ PAPER = Paper(
     figures=figures.draw,
     captions=CAPTIONS,
     tables=lambda found: [],
-    example="mupjax reproduce integrable --quick --dataset digits --parts line --out results/integrable",
+    example="mupjax reproduce integrable --quick --dataset digits --parts line --out ip",
 )
 reproduce = partial(run_paper, PAPER)

@@ -46,6 +46,6 @@ PAPER = Paper(
     figures=figures.draw,
     captions=CAPTIONS,
     tables=tables.of_parts,
-    example="mupjax reproduce rich-features --quick --parts depth-1,relu --out results/rich-features",
+    example="mupjax reproduce rich-features --quick --parts depth-1,relu --out rich",
 )
 reproduce = partial(run_paper, PAPER)

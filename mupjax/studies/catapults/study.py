@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mupjax import devices, optim, results
-from mupjax._checks import check_counts
+from mupjax._checks import check_counts, check_distinct, check_sequences
 from mupjax.activations import Activation
 from mupjax.activations import get as get_activation
 from mupjax.dynamics import dense
@@ -29,7 +29,6 @@ from mupjax.parametrization import Parametrization
 from mupjax.parametrization import get as get_preset
 from mupjax.studies.catapults.variables import VARIABLES
 from mupjax.sweeps import runner
-from mupjax.sweeps.grid import check_distinct
 from mupjax.task import Task
 from mupjax.trajectory import TrajectorySpec
 
@@ -94,6 +93,7 @@ def catapult_study(
 
     Raises:
       ValueError: for numbers out of range, unknown names, another loss, a run that does not fit `memory_gb`.
+      TypeError: for one entry where several are meant.
 
     Example:
       >>> task = Task(np.eye(4), np.ones((4, 1)))
@@ -103,6 +103,7 @@ def catapult_study(
     """
     given = {name: value for name, value in locals().items() if name not in ("task", "options")}
     _, running = runner.split("catapult_study", options, {})
+    check_sequences(activations=activations, factors=factors, schedules=schedules)
     preset, phis = get_preset(parametrization, depth=depth), [get_activation(phi) for phi in activations]
     check_counts(seeds=seeds, steps=steps, record_every=record_every, measure_every=measure_every)
     check_distinct(activations=[phi.name for phi in phis], factors=factors, schedules=schedules)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -73,7 +73,14 @@ def tables(dataset: xr.Dataset) -> list[Table]:
         "infinite width ± standard error, where the limit is not exact."
     )
     infinite = np.tile(np.isinf(dataset["width"].values), dataset.sizes["parametrization"])
-    return [Table("Summary", *format_table(dataset), caption, marked=np.flatnonzero(infinite).tolist())]
+    marked = np.flatnonzero(infinite).tolist()
+    return [Table("Summary", *format_table(dataset), caption, marked=marked, words=("note",))]
+
+
+def settings(dataset: xr.Dataset, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments, with the learning rate of each parametrization."""
+    rates = zip(dataset["parametrization"].values, dataset["learning_rate"].values, strict=True)
+    return arguments | {"learning_rate": ", ".join(f"{name} {rate:g}" for name, rate in rates)}
 
 
 def reading(dataset: xr.Dataset) -> str:
@@ -100,4 +107,5 @@ KIND = Kind(
     tables=tables,
     reading=reading,
     conclusion=conclude,
+    settings=settings,
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 import jax
 
 from mupjax import activations, devices, metrics, optim, parametrization, results
-from mupjax._checks import check_counts
+from mupjax._checks import check_counts, check_distinct, check_sequences
 from mupjax.activations import Activation
 from mupjax.network import hidden_widths
 from mupjax.optim import Optimizer
@@ -19,7 +19,7 @@ from mupjax.studies.cells import DENSE, LINEARIZED, MATRIX_FREE, Settings, Width
 from mupjax.studies.infinite import Sampling
 from mupjax.sweeps import cell as training
 from mupjax.sweeps import runner
-from mupjax.sweeps.grid import Grid, check_distinct, grid_of
+from mupjax.sweeps.grid import Grid, grid_of
 from mupjax.sweeps.plan import Cell, Program, describe, joined, plan, step_flops
 from mupjax.task import Task
 
@@ -104,6 +104,7 @@ def compare(
 
     Raises:
       ValueError: for arguments out of range, duplicates, or a cell that does not fit `memory_gb`.
+      TypeError: for one entry where several are meant.
 
     Example:
       >>> import numpy as np
@@ -114,6 +115,7 @@ def compare(
     """
     given = {name: value for name, value in locals().items() if name not in ("task", "options")}
     own, running = runner.split("compare", options, _OWN)
+    check_sequences(parametrizations=parametrizations, widths=widths, gram_steps=gram_steps)
     phi = activations.get(activation)
     named = {"base_width": base_width, "depth": depth, "degree": phi.degree}
     presets = [parametrization.get(p, **named) if isinstance(p, str) else p for p in parametrizations]
@@ -233,7 +235,7 @@ def layout_of(task: Task, known: xr.Dataset, settings: Settings, *, limit: bool)
         f"{name}_sampling_factor": ("width", metrics.sampling_factor(known["width"].values, vectors))
         for name, vectors in (("diversity", num_gram), ("space_time", 2 * num_gram))
     }
-    of_rows = results.variables(task, settings.spec, RUN_DIMS)
+    of_rows = results.run_variables(task, settings.spec, RUN_DIMS)
     every = of_rows | (infinite.variables(of_rows) if limit else {})
     return results.layout_of(task, settings.spec, known.assign_coords(factors), every, RUN_DIMS[:2])
 
@@ -288,7 +290,7 @@ def _grid(
         depths=(settings.depth,),
         learning_rates=(rate,),
         seeds=seeds,
-        optimizers={"sgd": settings.optimizer},  # the name that tells it in a plan
+        optimizers={_name(settings.optimizer): settings.optimizer},  # also of a callable without a name
         steps=settings.steps,
         batch_size=settings.batch_size,
         activation=settings.activation,
@@ -299,3 +301,8 @@ def _grid(
         key=settings.key,
         memory_gb=settings.memory_gb,
     )
+
+
+def _name(optimizer: Optimizer) -> str:
+    """What a plan calls an optimizer."""
+    return getattr(optimizer, "__name__", type(optimizer).__name__)

@@ -39,7 +39,7 @@ def tables(dataset: xr.Dataset) -> list[Table]:
         f"Powers of the width in the mean |coordinate| and the mean |change| of every layer's output after "
         f"{int(dataset['step'].values[-1])} steps, with 95 % intervals over {dataset.sizes['seed']} seeds."
     )
-    return [Table("Summary", *format_coord_check(dataset), caption)]
+    return [Table("Summary", *format_coord_check(dataset), caption, words=("layer",))]
 
 
 def reading(dataset: xr.Dataset) -> str:

@@ -26,7 +26,7 @@ from jaxtyping import ArrayLike, PyTree
 
 from mupjax import devices, optim, results
 from mupjax import parametrization as presets
-from mupjax._checks import check_counts
+from mupjax._checks import check_counts, check_sequences
 from mupjax.activations import Activation
 from mupjax.dynamics import runs
 from mupjax.network import MLP
@@ -126,7 +126,7 @@ def coord_check(
       ValueError: for arguments out of range, widths that are not ascending or fewer than two, models whose layers
         differ between widths or whose parameters do not grow, parameters of which some carry a scaling and some not,
         an optimizer that loses a multiplier.
-      TypeError: where make_model returns no linen module, or the optimizer no Optax transform.
+      TypeError: where make_model returns no linen module, or the optimizer no Optax transform; for one width.
 
     Example:
       >>> import numpy as np
@@ -222,6 +222,7 @@ def _keys(base: jax.Array, seeds: int, width: ArrayLike) -> jax.Array:
 
 
 def _check_widths(widths: Sequence[int]) -> list[int]:
+    check_sequences(widths=widths)
     good = [n for n in widths if isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0]
     if len(good) < 2 or good != list(widths) or sorted(set(good)) != good:
         raise ValueError(f"Expected `widths` to be two or more ascending positive ints, got widths={tuple(widths)!r}.")

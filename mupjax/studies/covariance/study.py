@@ -11,7 +11,7 @@ import numpy as np
 
 from mupjax import activations, devices, optim, results
 from mupjax import parametrization as presets
-from mupjax._checks import check_counts
+from mupjax._checks import check_counts, check_distinct, check_sequences
 from mupjax.activations import Activation
 from mupjax.dynamics import feature_limit
 from mupjax.dynamics.runs import DRAWS
@@ -21,7 +21,6 @@ from mupjax.studies.cells import MATRIX_FREE, Settings
 from mupjax.studies.covariance.variables import VARIABLES
 from mupjax.studies.infinite import Sampling
 from mupjax.sweeps import runner
-from mupjax.sweeps.grid import check_distinct
 from mupjax.task import Task
 from mupjax.theorems.covariance import FIELDS, CovariancePreservation, Preservation, covariance_preservation
 from mupjax.trajectory import TrajectorySpec
@@ -68,6 +67,7 @@ def covariance_study(
 
     Raises:
       ValueError: for arguments out of range, or a parametrization whose limit does not learn features.
+      TypeError: for one entry where several are meant.
 
     Example:
       >>> task = Task(np.eye(4), np.ones((4, 1)))
@@ -77,6 +77,7 @@ def covariance_study(
     """
     given = {name: value for name, value in locals().items() if name not in ("task", "options")}
     _, running = runner.split("covariance_study", options, {})
+    check_sequences(widths=widths, gram_steps=gram_steps)
     preset, phi = presets.get(parametrization, depth=depth), activations.get(activation)
     check_counts(depth=depth, runs=runs, steps=steps, particles=particles, limit_runs=limit_runs)
     check_distinct(widths=list(widths))

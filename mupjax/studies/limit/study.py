@@ -9,7 +9,7 @@ import jax
 
 from mupjax import activations, devices, optim, results
 from mupjax import parametrization as presets
-from mupjax._checks import check_counts
+from mupjax._checks import check_counts, check_sequences
 from mupjax.activations import Activation
 from mupjax.optim import Optimizer
 from mupjax.parametrization import Parametrization, classification
@@ -76,6 +76,7 @@ def limit(
     Raises:
       ValueError: for arguments out of range, a parametrization without a limit, runs that do not fit `memory_gb`, an
         `error` out of reach.
+      TypeError: for one width where several are meant.
 
     Example:
       >>> import numpy as np
@@ -87,6 +88,7 @@ def limit(
     given = {name: value for name, value in locals().items() if name not in ("task", "options")}
     own, running = runner.split("limit", options, _OWN)
     sampling = Sampling(own["particles"], own["limit_runs"], own["error"], own.pop("max_seconds"))
+    check_sequences(widths=widths)
     preset = parametrization
     if isinstance(preset, str):
         preset = presets.get(preset, depth=depth, base_width=base_width)
@@ -104,7 +106,7 @@ def limit(
         spec=cells.recorded(steps, (0, -1)),
         memory_gb=devices.memory_budget(running.memory_gb),
     )
-    points = width_study.plan(widths, seeds) if widths else []
+    points = width_study.plan(widths, seeds) if len(widths) else []
     if points and kind == "feature" and sampling.error is None and sampling.limit_runs < 2:
         raise ValueError(
             f"Expected `limit_runs` to be at least 2 beside `widths`, got limit_runs={sampling.limit_runs}."

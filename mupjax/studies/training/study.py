@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from mupjax import activations, devices, parametrization, results
-from mupjax._checks import check_counts
+from mupjax._checks import check_counts, check_distinct, check_sequences
 from mupjax.activations import Activation
 from mupjax.dynamics import dense
 from mupjax.dynamics.observing import Batch, Observer, State
@@ -28,7 +28,6 @@ from mupjax.optim import initial_rates
 from mupjax.parametrization import Parametrization
 from mupjax.studies.training.variables import TARGETS, VARIABLES
 from mupjax.sweeps import runner
-from mupjax.sweeps.grid import check_distinct
 from mupjax.sweeps.plan import step_flops
 from mupjax.task import Task, batch_order, loss_per_sample
 from mupjax.trajectory import TrajectorySpec
@@ -107,6 +106,7 @@ def training_study(
 
     Raises:
       ValueError: for sizes out of range, unknown names, a run that does not fit `memory_gb`.
+      TypeError: for one entry where several are meant.
 
     Example:
       >>> from mupjax import datasets
@@ -118,6 +118,7 @@ def training_study(
     """
     given = {name: value for name, value in locals().items() if name not in ("task", "options")}
     _, running = runner.split("training_study", options, {})
+    check_sequences(parametrizations=parametrizations, widths=widths, calibrated=calibrated, observe=observe)
     presets = [parametrization.get(p, depth=depth) for p in parametrizations]
     names = [p.name for p in presets]
     check_counts(depth=depth, steps=steps, seeds=seeds, record_every=record_every, observe_inputs=observe_inputs)

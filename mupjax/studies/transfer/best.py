@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # A drift is taken for none where its whole interval lies within this of zero, in octaves of rate per octave of width.
 RESOLUTION = 0.1
+CONTROL = "sp"  # the name of the parametrization whose best rate must drift
 WINDOW = 1.0  # octaves of rate on each side of the smallest loss that a parabola is fitted to
 DIMS = ("parametrization", "optimizer", "width", "seed")
 _ROUNDING = 1e-6  # of the logarithms of the rates
@@ -107,7 +108,7 @@ def _minimum(rates: np.ndarray, losses: np.ndarray) -> tuple[float, float]:
     return rates[least] - slope / (2 * curvature), 0.0
 
 
-def judge(dataset: xr.Dataset, *, loss: str = "train_loss", control: str = "sp") -> list[Verdict]:
+def judge(dataset: xr.Dataset, *, loss: str = "train_loss", control: str | None = CONTROL) -> list[Verdict]:
     """Return a verdict for each parametrization and optimizer: the control's best rate falls, all others' stay.
 
     A best rate stays where the whole 95 % interval of its drift lies within RESOLUTION of zero; the control's falls
@@ -116,7 +117,7 @@ def judge(dataset: xr.Dataset, *, loss: str = "train_loss", control: str = "sp")
     Args:
       dataset: what `mupjax.sweep` returns, of one depth. Nothing else enters.
       loss: 'train_loss' or 'test_loss'.
-      control: the parametrization that must drift: sp with learning_rate_exponent=0.
+      control: the parametrization that must drift, sp with learning_rate_exponent=0; None where there is none.
     """
     found, verdicts = best_rates(dataset, loss), []
     for parametrization in map(str, found["parametrization"].values):
