@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mupjax.parametrization.scaling import ONE, ZERO, Biases, Parametrization, PerRole
+from mupjax.parametrization.roles import ONE, ZERO, PerRole
+from mupjax.parametrization.scaling import Biases, Parametrization
 
 
 def made(

@@ -15,7 +15,8 @@ from typing import Any
 
 from mupjax.parametrization import integrable, normalized
 from mupjax.parametrization.common import made
-from mupjax.parametrization.scaling import Parametrization, PerRole
+from mupjax.parametrization.roles import PerRole
+from mupjax.parametrization.scaling import Parametrization
 
 
 def sp(*, learning_rate_exponent: float = 1.0, **common: Any) -> Parametrization:
