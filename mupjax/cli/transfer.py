@@ -18,7 +18,7 @@ class Study(NamedTuple):
     ] = "mup"
     widths: options.Widths = "64,128,256,512"
     depth: options.Depth = 2
-    network: options.Network = options.Network(base_width=64)
+    network: options.Network = options.Network(base_width="64")
     optimizers: options.Optimizers = "sgd,adam"
     learning_rates: options.LearningRates = "sgd=0.1767767:8:12;adam=0.001381068:0.125:14"
     seeds: options.Seeds = 12
@@ -44,10 +44,12 @@ def transfer(given: Transfer) -> None:
     widths = parsing.widths(study.widths)
     if len(widths) < 2:
         raise ValueError(f"Expected `widths` to name two or more, got widths={study.widths}.")
+    base_width = parsing.base_width(study.network.base_width)
     settings = keywords(study) | {
         "parametrizations": parsing.parametrizations(
-            f"sp,{study.parametrizations}", base_width=study.network.base_width, sp_exponent=0.0, depths=(study.depth,)
+            f"sp,{study.parametrizations}", base_width=base_width, sp_exponent=0.0, depths=(study.depth,)
         ),
+        "base_width": base_width,
         "widths": widths,
         "learning_rates": parsing.learning_rates(study.learning_rates),
         "optimizers": parsing.optimizers(study.optimizers, study.training.momentum),

@@ -22,7 +22,8 @@ class ParamScaling:
       adam_lr_mult: what Adam's learning rate for the stored `w` is multiplied by.
       adam_epsilon_mult: what Adam's epsilon is multiplied by: the order in width of the gradient of the stored `w`
         once the readout carries it. It is that from the start where forward and backward sizes are preserved; under
-        ip the first gradients are smaller by n^-1/2 for every hidden product on the way.
+        ip the first gradients are smaller by n^-1/2 for every hidden product on the way. A forward constant that the
+        weight contains (`Parametrization.output_multiplier`) divides it.
       init_mean: the mean of the stored `w` at initialisation.
       sgd_lr_mult_first: what SGD's learning rate is multiplied by in the first step; None where it is as later.
       init_kept: what the initial `w` is multiplied by in the first step; None where it stays.

@@ -61,7 +61,7 @@ def compare(
     batch_size: int | None = None,
     optimizer: Optimizer = optim.sgd,
     centred: bool = True,
-    base_width: int = 1,
+    base_width: int | tuple[int, ...] = 1,
     limit: bool = True,
     gram_steps: Sequence[int] = (0, -1),
     **options: Unpack[Options],
@@ -81,7 +81,8 @@ def compare(
       optimizer: a callable (scaling, learning_rate) -> optax.GradientTransformation. Infinite-width limits are those of
         `mupjax.sgd` and of partials of it that set momentum, nesterov or weight_decay: beside others their rows say so.
       centred: train and report f - f_0.
-      base_width: the width at which parametrizations given by name are the standard network.
+      base_width: the width at which parametrizations given by name are the standard network, or a tuple of one a
+        hidden layer.
       limit: compute the infinite-width rows.
       gram_steps: when features are measured, 0 first; negative ones count from the end.
       **options: particles, limit_runs: of the feature-learning limit (`dynamics.feature_limit`): its error falls a

@@ -33,7 +33,7 @@ def transfer(
     steps: int = 20,
     batch_size: int | None = 64,
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
-    base_width: int = 64,
+    base_width: int | tuple[int, ...] = 64,
     **options: Unpack[Options],
 ) -> xr.Dataset:
     """Train networks at many learning rates and widths, and measure how the best rate moves with the width.
