@@ -77,9 +77,9 @@ class Parametrization:
       >>> from mupjax.parametrization import mup
       >>> mup().scales("output", fan_in=64, fan_out=1).init_std == 1 / 64
       True
-      >>> narrowing = mup(base_width=(128, 32)).scales("hidden", fan_in=256, fan_out=64, layer=2)
+      >>> narrowing = mup(base_width=(64, 16)).scales("hidden", fan_in=256, fan_out=64, layer=2)
       >>> narrowing.init_std, narrowing.sgd_lr_mult, narrowing.adam_lr_mult  # 256**-0.5, and the rates over eta
-      (0.0625, 1.0, 0.5)
+      (0.0625, 1.0, 0.25)
       >>> mup(output_multiplier=3.0).scales("output", fan_in=64, fan_out=1).sgd_lr_mult == 9 / 64
       True
       >>> mup(base_width=64)
