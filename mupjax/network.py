@@ -99,7 +99,8 @@ class Dense(nn.Module):
       role: input, hidden or output.
       parametrization: gives the scaling of the kernel (and the bias).
       use_bias: adds a bias (output_bias for the readout).
-      layer: its number, 1 for the first; asked for where layers have exponents of their own.
+      layer: its number, 1 for the first, L+1 for the readout; needed where layers have exponents or base widths of
+        their own.
       precision: of the matrix product; by default that of `devices.matmul_precision`, so that no device silently uses
         TF32 or bfloat16.
       present: how many inputs and how many outputs are present, None for all; may be traced. The weights of others are

@@ -63,6 +63,7 @@ def compare(given: Compare) -> None:
         "parametrizations": parsing.names(study.parametrizations),
         "widths": parsing.widths(study.widths),
         "learning_rate": parsing.learning_rate(study.learning_rate),
+        "base_width": parsing.base_width(study.network.base_width),
         "gram_steps": parsing.whole_numbers("gram_steps", study.gram_steps),
         "key": given.running.key,
     }

@@ -28,7 +28,7 @@ class Study(NamedTuple):
     ] = "mup"
     widths: Annotated[str, options.network_option(help="Ascending.")] = "64,128,256,512,1024"
     depth: options.Depth = 3
-    network: options.Network = options.Network(base_width=64)
+    network: options.Network = options.Network(base_width="64")
     optimizer: Annotated[
         str,
         options.training_option(
@@ -65,6 +65,7 @@ def coord_check(given: CoordCheck) -> None:
     study = given.study
     settings = keywords(study) | {
         "widths": parsing.whole_numbers("widths", study.widths),
+        "base_width": parsing.base_width(study.network.base_width),
         "key": given.running.key,
     }
     task_settings = parsing.task(given.data)

@@ -23,7 +23,9 @@ class Describe(NamedTuple):
     depth: Annotated[int, typer.Option(help="Hidden layers.")] = 3
     input_dim: Annotated[int, typer.Option(help="Input dimension d.")] = 64
     out_dim: Annotated[int, typer.Option(help="Outputs C.")] = 1
-    base_width: Annotated[int, typer.Option(help="Width at which the network is the standard one.")] = 1
+    base_width: Annotated[
+        str, typer.Option(help="Width at which the network is the standard one; 64x32x64 gives each layer its own.")
+    ] = "1"
     activation: Annotated[
         str, typer.Option(help=f"{options.one_of(ACTIVATIONS)}; enters the classification by phi(0) and homogeneity.")
     ] = "tanh"
@@ -43,7 +45,8 @@ def describe(given: Describe) -> None:
     from mupjax import parametrization as presets
     from mupjax.parametrization import classification
 
-    preset = presets.get(given.parametrization, base_width=given.base_width, depth=given.depth)
+    base_width = parsing.base_width(given.base_width)
+    preset = presets.get(given.parametrization, base_width=base_width, depth=given.depth)
     kind = classification.classify(preset, given.depth, given.activation)
     widths = parsing.widths(given.width, "width")
     if len(widths) != 1:

@@ -53,6 +53,7 @@ def limit(given: Limit) -> None:
     study = given.study
     settings = keywords(study) | {
         "widths": WIDTHS if study.widths == "all" else parsing.whole_numbers("widths", study.widths),
+        "base_width": parsing.base_width(study.network.base_width),
         "key": given.running.key,
     }
     settings |= parsing.optimizer(settings.pop("momentum"))

@@ -98,7 +98,10 @@ class Network(NamedTuple):
     """Options shared by a command's networks, beyond their depth and widths."""
 
     activation: Annotated[str, network_option(help=f"{one_of(ACTIVATIONS)}.")] = "tanh"
-    base_width: Annotated[int, network_option(help="Width at which every parametrization is the standard network.")] = 1
+    base_width: Annotated[
+        str,
+        network_option(help="Width at which every parametrization is the standard network; 64x32 has one a layer."),
+    ] = "1"
 
 
 class Training(NamedTuple):

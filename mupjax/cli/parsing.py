@@ -44,6 +44,14 @@ def widths(text: str, name: str = "widths") -> tuple[int | tuple[int, ...], ...]
     return tuple(entry[0] if len(entry) == 1 else entry for entry in parsed)
 
 
+def base_width(text: str) -> int | tuple[int, ...]:
+    """Return one base width; 64x32 gives each layer its own."""
+    parsed = widths(text, "base_width")
+    if len(parsed) != 1:
+        raise ValueError(f"Expected `base_width` to be one width, such as 64 or 64x32, got {text!r}.")
+    return parsed[0]
+
+
 def number(name: str, text: str) -> float:
     """Return a float; `name` is the option's, for the error."""
     try:
@@ -123,7 +131,7 @@ def rates(text: str) -> tuple[float, ...]:
 
 
 def parametrizations(
-    text: str, *, base_width: int, sp_exponent: float, depths: tuple[int, ...]
+    text: str, *, base_width: int | tuple[int, ...], sp_exponent: float, depths: tuple[int, ...]
 ) -> tuple[Parametrization, ...]:
     """Return the named parametrizations, sp with its exponent of the learning rate."""
     depth = depths[0] if len(depths) == 1 else None

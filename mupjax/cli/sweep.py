@@ -64,12 +64,13 @@ def sweep(given: Sweep) -> None:
         "learning_rates": parsing.learning_rates(study.learning_rates),
         "optimizers": parsing.optimizers(study.optimizers, study.training.momentum),
         "observe": parsing.names(study.observe),
+        "base_width": parsing.base_width(study.network.base_width),
         "key": given.running.key,
         "memory_gb": given.running.memory_gb,
     }
     settings["parametrizations"] = parsing.parametrizations(
         study.parametrizations,
-        base_width=study.network.base_width,
+        base_width=settings["base_width"],
         sp_exponent=settings.pop("sp_exponent"),
         depths=settings["depths"],
     )

@@ -20,7 +20,7 @@ class Study(NamedTuple):
     ] = True
     widths: options.Widths = "64,128,256,512"
     depth: options.Depth = 2
-    network: options.Network = options.Network(base_width=64)
+    network: options.Network = options.Network(base_width="64")
     optimizers: options.Optimizers = "sgd,adam"
     learning_rates: Annotated[
         str | None,
@@ -48,6 +48,7 @@ def transfer(given: Transfer) -> None:
     study = given.study
     settings = keywords(study) | {
         "parametrizations": parsing.names(study.parametrizations),
+        "base_width": parsing.base_width(study.network.base_width),
         "widths": parsing.widths(study.widths),
         "learning_rates": None if study.learning_rates is None else parsing.learning_rates(study.learning_rates),
         "optimizers": parsing.optimizers(study.optimizers, study.training.momentum),

@@ -62,8 +62,8 @@ def layer_weights(
 
     Here :math:`r_l` is the effective SGD rate of layer l divided by eta, and v the effective variance of the readout.
     The product is a power of n. If it is constant, its value is that at n = base_width: 1 for the input layer and
-    base_width for the others, times the constants of the rate and of the readout's variance. If it falls, the weight
-    is 0.
+    base_width (of the layer below) for the others, times the constants of the rate, of the readout's variance and of
+    the forward pass. If it falls, the weight is 0. Ratios of the widths do not enter.
 
     Args:
       parametrization: the exponents, without biases.
@@ -104,11 +104,15 @@ def layer_weights(
         )
     roles: list[Role] = ["input", *("hidden" for _ in range(depth - 1)), "output"]
     powers = [-getattr(e, role) + (role != "input") + (role != "output") * (1 - 2 * v.output) for role in roles]
-    at_base = [1.0 if role == "input" else float(parametrization.base_width) for role in roles]
-    readout = parametrization.sigma.output**2
+    base_width = parametrization.base_width
+    bases = base_width if isinstance(base_width, tuple) else (base_width,) * depth
+    readout = (parametrization.sigma.output * parametrization.output_multiplier) ** 2
     at_base = [
-        value * getattr(parametrization.rates, role) * (1.0 if role == "output" else readout)
-        for role, value in zip(roles, at_base, strict=True)
+        value
+        * getattr(parametrization.rates, role)
+        * parametrization.forward_multiplier(role) ** 2
+        * (1.0 if role == "output" else readout)
+        for role, value in zip(roles, (1.0, *map(float, bases)), strict=True)
     ]
     return np.array([_limit(value, power) for value, power in zip(at_base, powers, strict=True)])
 
@@ -163,7 +167,8 @@ def kernels(
     if inputs.ndim != 2 or not inputs.size or not np.all(np.isfinite(inputs)):
         raise ValueError(f"Expected `inputs` to be finite and of shape [P, d], got shape {inputs.shape}.")
     sigma = parametrization.sigma
-    variances = np.array([sigma.input, *[sigma.hidden] * (depth - 1)], float) ** 2
+    stds = [sigma.input * parametrization.input_multiplier, *[sigma.hidden] * (depth - 1)]
+    variances = np.array(stds, float) ** 2
     h, x, ntk = _propagate(inputs, weights, variances, activation, QUADRATURE_DEGREE)
     error = None
     if activation.neural_tangents is None:
@@ -171,7 +176,8 @@ def kernels(
         finer = _propagate(inputs[sample], weights, variances, activation, 2 * QUADRATURE_DEGREE)
         pairs = np.ix_(sample, sample)
         error = max(_change(a[pairs], b) for a, b in zip((*h, *x, ntk), (*finer[0], *finer[1], finer[2]), strict=True))
-    nngp = _limit(sigma.output**2, 1 - 2 * parametrization.v.output) * x[-1]
+    readout = (sigma.output * parametrization.output_multiplier) ** 2
+    nngp = _limit(readout, 1 - 2 * parametrization.v.output) * x[-1]
     return Kernels(h, x, nngp, ntk, weights, error)
 
 

@@ -7,17 +7,17 @@ from mupjax.parametrization.integrable import ip_bias as ip_bias
 from mupjax.parametrization.integrable import ip_llr as ip_llr
 from mupjax.parametrization.integrable import ip_non_centered as ip_non_centered
 from mupjax.parametrization.normalized import nup as nup
+from mupjax.parametrization.param_scaling import ParamScaling as ParamScaling
 from mupjax.parametrization.presets import PRESETS as PRESETS
 from mupjax.parametrization.presets import get as get
 from mupjax.parametrization.presets import mup as mup
 from mupjax.parametrization.presets import ntp as ntp
 from mupjax.parametrization.presets import sp as sp
-from mupjax.parametrization.scaling import ONE as ONE
-from mupjax.parametrization.scaling import ZERO as ZERO
+from mupjax.parametrization.roles import ONE as ONE
+from mupjax.parametrization.roles import ZERO as ZERO
+from mupjax.parametrization.roles import PerRole as PerRole
+from mupjax.parametrization.roles import Role as Role
 from mupjax.parametrization.scaling import Parametrization as Parametrization
-from mupjax.parametrization.scaling import ParamScaling as ParamScaling
-from mupjax.parametrization.scaling import PerRole as PerRole
-from mupjax.parametrization.scaling import Role as Role
 from mupjax.parametrization.traits import Traits as Traits
 from mupjax.parametrization.traits import traits_of as traits_of
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from mupjax.parametrization.common import made
-from mupjax.parametrization.scaling import Parametrization, PerRole
+from mupjax.parametrization.roles import PerRole
+from mupjax.parametrization.scaling import Parametrization
 
 B = PerRole(0.0, 1.0, 1.0)
 C = PerRole(-1.0, 0.0, 1.0, bias=-1.0)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from mupjax.parametrization.common import made
-from mupjax.parametrization.scaling import Parametrization, PerRole
+from mupjax.parametrization.roles import PerRole
+from mupjax.parametrization.scaling import Parametrization
 
 
 def nup(*, q: float = 2.0, gain: float = 1.0, **common: Any) -> Parametrization:

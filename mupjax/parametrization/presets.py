@@ -1,8 +1,9 @@
 r"""Presets by name, and those that Tensor Programs began with: standard, neural tangent and maximal update.
 
-All take `base_width`, `sigma` (the standard deviations at the base width: one number for the kernels of the hidden
-layers 1..L, or a PerRole), `bias_std` (of the biases there), `rates` (a PerRole of constant factors of the learning
-rate) and `biases` ('none', 'first' or 'all' layers have one); see Parametrization.
+All take `base_width` (a number, or a tuple of one a hidden layer), `sigma` (the standard deviations at the base width:
+one number for the kernels of the hidden layers 1..L, or a PerRole), `bias_std` (of the biases there), `rates` (a
+PerRole of constant factors of the learning rate), `biases` ('none', 'first' or 'all' layers have one),
+`input_multiplier` and `output_multiplier` (constants of the forward pass); see Parametrization.
 
 A new preset is a function in a file of its own, a line of the table below, and a test. Its signature says whether it
 takes the depth of the network or the degree of homogeneity of the activation.
@@ -15,7 +16,8 @@ from typing import Any
 
 from mupjax.parametrization import integrable, normalized
 from mupjax.parametrization.common import made
-from mupjax.parametrization.scaling import Parametrization, PerRole
+from mupjax.parametrization.roles import PerRole
+from mupjax.parametrization.scaling import Parametrization
 
 
 def sp(*, learning_rate_exponent: float = 1.0, **common: Any) -> Parametrization:

@@ -17,81 +17,15 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
+from mupjax.parametrization.base_width import BaseWidth, bases_of_layer, check_base_width
+from mupjax.parametrization.param_scaling import ParamScaling
+from mupjax.parametrization.roles import ONE, UNIT_GAUSSIANS, ZERO, Number, PerRole, Role
 from mupjax.parametrization.table import table
 from mupjax.parametrization.traits import Traits
 
-Role = Literal["input", "hidden", "output", "bias", "output_bias"]
-Number = Any  # an int or float, or a tracer where widths are padded
 Biases = Literal["none", "first", "all"]
-
-
-class PerRole(NamedTuple):
-    """One number for each role a parameter can have.
-
-    Attributes:
-      input: of the kernel of layer 1.
-      hidden: of the kernels of layers 2..L; in `Parametrization.c_first` it may be a tuple, one number a layer.
-      output: of the kernel of the readout.
-      bias: of the biases of layers 1..L; in `Parametrization.c_first` it may be a tuple likewise.
-      output_bias: of the bias of the readout.
-
-    Example:
-      >>> PerRole(0.0, 0.5, 1.0).bias
-      0.0
-    """
-
-    input: float
-    hidden: Any
-    output: float
-    bias: Any = 0.0
-    output_bias: float = 0.0
-
-
-ZERO = PerRole(0.0, 0.0, 0.0)
-ONE = PerRole(1.0, 1.0, 1.0, 1.0, 1.0)
-UNIT_GAUSSIANS = PerRole(1.0, 1.0, 1.0)  # biases start at zero
-
-
-@dataclass(frozen=True)
-class ParamScaling:
-    """Scaling of one parameter. Not a pytree: it is one leaf of a scaling tree.
-
-    Attributes:
-      role: input, hidden, output, bias or output_bias.
-      fan_in: inputs of the layer that the parameter belongs to.
-      fan_out: outputs of that layer.
-      multiplier: the forward factor, `W = multiplier * w`.
-      init_std: the standard deviation of the stored `w` at initialisation.
-      sgd_lr_mult: multiplier of SGD's learning rate for the stored `w`.
-      adam_lr_mult: multiplier of Adam's learning rate for the stored `w`.
-      adam_epsilon_mult: multiplier of Adam's epsilon: the width order of this parameter's gradient (of the stored `w`)
-        once the readout's updates dominate. It is that from the start where forward and backward sizes are preserved;
-        under ip the first gradients are smaller by n^-1/2 for every hidden product on the way.
-      init_mean: the mean of the stored `w` at initialisation.
-      sgd_lr_mult_first: multiplier of SGD's learning rate in the first step; None where it equals the later one.
-      init_kept: factor of the initial `w` from the first step on; None for 1.
-      normalized: whether SGD's update is divided by its Frobenius norm before it is multiplied.
-    """
-
-    role: Role
-    fan_in: Number
-    fan_out: Number
-    multiplier: Number
-    init_std: Number
-    sgd_lr_mult: Number
-    adam_lr_mult: Number
-    adam_epsilon_mult: Number
-    init_mean: Number = 0.0
-    sgd_lr_mult_first: Number | None = None
-    init_kept: Number | None = None
-    normalized: Any = False
-
-    @property
-    def is_switched(self) -> bool:
-        """Whether the first step differs from the later ones."""
-        return self.sgd_lr_mult_first is not None or self.init_kept is not None
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,14 +41,16 @@ class Parametrization:
       c: SGD's rate for the stored parameter is :math:`\eta n^{-c}`.
       adam_c: Adam's rate for the stored parameter is :math:`\eta n^{-c'}`.
       base_width: the width :math:`n_0` at which the network is the standard one (SP's variances, one rate
-        :math:`\eta`); powers are taken of :math:`n/n_0`. 1 gives the bare powers of :math:`n`.
+        :math:`\eta`); powers are taken of :math:`n/n_0`. 1 gives the bare powers of :math:`n`. A tuple has one number
+        for each hidden layer: the network of these widths is the standard one, and every fan is divided by the number
+        of its own layer.
       spectral: for layers of unequal width, scale a hidden layer by its aspect ratio (Yang, Simon & Bernstein 2023,
         arXiv:2310.17813, Condition 1): the standard deviation by min(1, sqrt(fan_out/fan_in)), SGD's rate by
-        fan_out/fan_in. Of no effect where all widths are equal.
+        fan_out/fan_in, where a tuple `base_width` divides both fans. Of no effect where all widths are equal.
       sigma: the standard deviation of the initial Gaussians at the base width, in SP's units there (1 for the input
         kernel and biases, :math:`n_0^{-1/2}` for the others); 0 starts biases at zero.
       mean: the mean of the initial Gaussians, in the same units.
-      rates: constant factors of the learning rate.
+      rates: constant factors of the learning rate, the same for SGD and Adam.
       c_first: SGD's exponents in the first step, where they differ from `c`; layers may have their own.
       b_later: where given, the initial part of a parameter is multiplied by :math:`n^{-(b' - b)}` in the first step;
         inf leaves nothing of it.
@@ -126,14 +62,25 @@ class Parametrization:
         a number then means. Normalized updates of layer k are :math:`(k-1)^{-q/2}` as large.
       residual: where given, hidden layers are branches beside the identity,
         :math:`h^l = h^{l-1} + L^{-r} W^l x^{l-1}`, with this exponent r of depth.
+      input_multiplier: a constant :math:`\alpha` of the forward pass, :math:`h^1 = \alpha W^1 \xi / \sqrt d`. Kernels
+        hold the effective :math:`\alpha W^1`, so that the forward pass stays as it is: the initial size, Adam's rate
+        and normalized steps are multiplied by :math:`\alpha`, SGD's rate by :math:`\alpha^2`, Adam's epsilon by
+        :math:`1 / \alpha`. Biases are outside of it.
+      output_multiplier: likewise of the readout, :math:`f = \alpha W^{L+1} x^L`.
 
     Raises:
-      ValueError: for exponents or constants that are not finite, a base width that is not a positive int, a negative
-        `sigma` or profile, an unknown word for `biases` or `update`, normalized updates with a first step of its own.
+      ValueError: for exponents or constants that are not finite, a base width that is not a positive int or a tuple of
+        one a layer, multipliers that are not positive, a negative `sigma` or profile, an unknown word for `biases` or
+        `update`, normalized updates with a first step of its own.
 
     Example:
       >>> from mupjax.parametrization import mup
       >>> mup().scales("output", fan_in=64, fan_out=1).init_std == 1 / 64
+      True
+      >>> narrowing = mup(base_width=(64, 16)).scales("hidden", fan_in=256, fan_out=64, layer=2)
+      >>> narrowing.init_std, narrowing.sgd_lr_mult, narrowing.adam_lr_mult  # 256**-0.5, and the rates over eta
+      (0.0625, 1.0, 0.25)
+      >>> mup(output_multiplier=3.0).scales("output", fan_in=64, fan_out=1).sgd_lr_mult == 9 / 64
       True
       >>> mup(base_width=64)
       mup: base_width=64, spectral=True
@@ -150,7 +97,7 @@ class Parametrization:
     b: PerRole
     c: PerRole
     adam_c: PerRole
-    base_width: int = 1
+    base_width: BaseWidth = 1
     spectral: bool = False
     sigma: PerRole = UNIT_GAUSSIANS
     mean: PerRole = ZERO
@@ -162,6 +109,8 @@ class Parametrization:
     update: str = "sgd"
     width_profile: float = 0.0
     residual: float | None = None
+    input_multiplier: float = 1.0
+    output_multiplier: float = 1.0
 
     def __post_init__(self) -> None:
         for field in _PER_ROLE:
@@ -182,8 +131,12 @@ class Parametrization:
             raise ValueError(f"Expected `width_profile` to be >= 0, got width_profile={self.width_profile!r}.")
         if self.residual is not None and not math.isfinite(self.residual):
             raise ValueError(f"Expected `residual` to be finite or None, got residual={self.residual!r}.")
-        if isinstance(self.base_width, bool) or not isinstance(self.base_width, int) or self.base_width < 1:
-            raise ValueError(f"Expected `base_width` to be a positive int, got base_width={self.base_width!r}.")
+        for name in ("input_multiplier", "output_multiplier"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"Expected `{name}` to be finite and positive, got {name}={getattr(self, name)!r}.")
+        check_base_width(self.base_width)
+        if self.depth is not None:
+            self.check_depth(self.depth)
 
     def __repr__(self) -> str:
         """Return a table that tells any two parametrizations apart."""
@@ -290,11 +243,26 @@ class Parametrization:
         return self.biases == "all" or (self.biases == "first" and layer == 1)
 
     def check_depth(self, depth: int) -> None:
-        """Raise ValueError where the exponents were made for another depth."""
+        """Raise ValueError where the exponents or the base widths were made for another depth."""
         if self.depth is not None and depth != self.depth:
             raise ValueError(
                 f"Expected `depth` to be {self.depth}, which the exponents of {self.name} were made for, got {depth}."
             )
+        if isinstance(self.base_width, tuple) and len(self.base_width) != depth:
+            raise ValueError(
+                f"Expected `base_width` to be one number, or one for each of {depth} hidden layers, got "
+                f"base_width={self.base_width}."
+            )
+
+    def forward_multiplier(self, role: Role) -> float:
+        """Return the constant of the forward pass that a role's effective weights contain.
+
+        Example:
+          >>> from mupjax.parametrization import mup
+          >>> mup(output_multiplier=3.0).forward_multiplier("output")
+          3.0
+        """
+        return {"input": self.input_multiplier, "output": self.output_multiplier}.get(role, 1.0)
 
     def scales(self, role: Role, fan_in: Number, fan_out: Number, layer: int | None = None) -> ParamScaling:
         r"""Return the scaling of one parameter of a layer with `fan_in` inputs and `fan_out` outputs.
@@ -307,7 +275,8 @@ class Parametrization:
           role: input, hidden, output, bias or output_bias; for a bias give its layer's fans.
           fan_in: inputs of the layer.
           fan_out: outputs of the layer.
-          layer: its number, 1 for the first; asked for where layers have exponents of their own.
+          layer: its number, 1 for the first, L+1 for the readout; needed where layers have exponents or base widths of
+            their own.
 
         Raises:
           ValueError: for an unknown role, a layer that is missing or out of range.
@@ -316,27 +285,29 @@ class Parametrization:
             raise ValueError(f"Expected `role` to be one of {', '.join(PerRole._fields)}, got role={role!r}.")
         a, b, c, adam_c = (getattr(x, role) for x in (self.a, self.b, self.c, self.adam_c))
         sigma, mean, constant = (getattr(x, role) for x in (self.sigma, self.mean, self.rates))
-        n0, normalized = self.base_width, self.traits.normalized
+        base_in, base_out = bases_of_layer(self.base_width, role, layer)
+        alpha, normalized = self.forward_multiplier(role), self.traits.normalized
         if normalized and self.width_profile and role == "hidden":
             if layer is None or layer < 2:
                 raise ValueError(f"Expected `layer` >= 2 of a hidden kernel of {self.name}, got layer={layer}.")
             constant = constant * (layer - 1) ** (-self.width_profile / 2)
-        ratio = (fan_out if role in ("input", "bias") else fan_in) / n0
+        ratio = fan_out / base_out if role in ("input", "bias") else fan_in / base_in
         multiplier = ratio**-a
-        unit = (n0**-0.5 if role in ("hidden", "output") else 1.0) * ratio**-b
+        unit = (base_in**-0.5 if role in ("hidden", "output") else 1.0) * ratio**-b * alpha
         spectral = self.spectral and role == "hidden"
-        aspect = fan_out / fan_in if spectral else 1
+        aspect = 1
         if spectral:
+            aspect = fan_out / fan_in if base_in == base_out else (fan_out / base_out) / ratio
             unit = unit * ((1 + aspect - abs(1 - aspect)) / 2) ** 0.5  # min(1, aspect), also for tracers
 
         def lr_mult(c: float) -> Number:
             if spectral and not normalized:
-                return constant * aspect * (fan_out / n0) ** -(2 * a + c) / multiplier**2
-            return constant * ratio**-c
+                return constant * aspect * (fan_out / base_out) ** -(2 * a + c) / multiplier**2
+            return constant * (alpha if normalized else alpha**2) * ratio**-c
 
         # Where sizes are preserved through the layers, backward vectors have the readout's, so dLoss/dW does too; the
         # readout's own gradient is x^L chi = Theta(1). (ip's first gradients are smaller still: see ParamScaling.)
-        gradient = 1.0 if role in ("output", "output_bias") else (fan_out / n0) ** -self.v.output
+        gradient = 1.0 if role in ("output", "output_bias") else (fan_out / base_out) ** -self.v.output
         return ParamScaling(
             role=role,
             fan_in=fan_in,
@@ -344,8 +315,8 @@ class Parametrization:
             multiplier=multiplier,
             init_std=sigma * unit,
             sgd_lr_mult=lr_mult(c),
-            adam_lr_mult=constant * ratio**-adam_c,
-            adam_epsilon_mult=multiplier * gradient,
+            adam_lr_mult=constant * alpha * ratio**-adam_c,
+            adam_epsilon_mult=multiplier * gradient / alpha,
             init_mean=mean * unit,
             sgd_lr_mult_first=None if self.c_first is None else lr_mult(self.exponent_first(role, layer)),
             init_kept=None if self.b_later is None else _power(ratio, b - getattr(self.b_later, role)),
@@ -383,6 +354,8 @@ class Parametrization:
         try:
             fields = json.loads(text)
             per_role = {key: _per_role(fields.pop(key)) for key in _PER_ROLE}
+            if isinstance(fields.get("base_width"), list):
+                fields["base_width"] = tuple(fields["base_width"])
             return cls(**per_role, **fields)
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"Expected `text` to be JSON of a Parametrization, got {text[:80]!r}.") from error

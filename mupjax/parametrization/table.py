@@ -15,7 +15,7 @@ def table(heading: str, columns: Mapping[str, Any]) -> str:
         numbers do.
 
     Example:
-      >>> from mupjax.parametrization.scaling import ONE, ZERO
+      >>> from mupjax.parametrization.roles import ONE, ZERO
       >>> print(table("sizes", {"a": ZERO, "b": ONE._replace(hidden=0.5)}))
       sizes
                    a    b

@@ -66,7 +66,7 @@ def grid_of(
     steps: int,
     batch_size: int | None,
     activation: str | Activation | Callable[[jax.Array], jax.Array],
-    base_width: int,
+    base_width: int | tuple[int, ...],
     centred: bool,
     spec: TrajectorySpec,
     padding: str,
@@ -170,10 +170,11 @@ def _is_built_in(optimizer: Optimizer) -> bool:
     return optim.is_sgd(optimizer) or optimizer in (optim.adam, optim.adamw)
 
 
-def _octaves(width: int | tuple[int, ...], base_width: int) -> float:
+def _octaves(width: int | tuple[int, ...], base_width: int | tuple[int, ...]) -> float:
     """How far a width is from the base width."""
-    widths = width if isinstance(width, tuple) else (width,)
-    return max(abs(math.log2(one / base_width)) for one in widths)
+    layers = max(len(one) if isinstance(one, tuple) else 1 for one in (width, base_width))
+    widths, bases = (one if isinstance(one, tuple) else (one,) * layers for one in (width, base_width))
+    return max(abs(math.log2(one / base)) for one, base in zip(widths, bases, strict=True))
 
 
 def named_optimizers(given: Sequence[str | Optimizer] | Mapping[str, Optimizer]) -> tuple[tuple[str, Optimizer], ...]:

@@ -48,7 +48,7 @@ def sweep(
     steps: int = 200,
     batch_size: int | None = None,
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
-    base_width: int = 1,
+    base_width: int | tuple[int, ...] = 1,
     centred: bool = False,
     spec: TrajectorySpec = SPEC,
     observe: Sequence[str] = (),
@@ -73,7 +73,8 @@ def sweep(
       steps: how many updates.
       batch_size: inputs a step sees; None is the full batch. All runs see the same batches.
       activation: a name, an Activation or a function.
-      base_width: the width at which parametrizations given by name are the standard network.
+      base_width: the width at which parametrizations given by name are the standard network, or a tuple of one a
+        hidden layer.
       centred: train and report f - f_0.
       spec: what to record; by default losses at the first and last step.
       observe: any of 'sharpness', 'cosines', 'update_sizes' and 'preactivations' (`observers.named`), of all runs at

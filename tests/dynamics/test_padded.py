@@ -1,6 +1,6 @@
 """Networks whose width and parametrization are numbers: equal to those with constants, one trace for all.
 
-Seven parametrizations, which together have every trait, are members of one family and train in one vmapped program;
+Several parametrizations, which together have every trait, are members of one family and train in one vmapped program;
 `dense.train` trains each at its own width.
 """
 
@@ -42,6 +42,7 @@ MEMBERS = {
     "means": (ip_non_centered(), (7, 9)),
     "normalized": (nup(biases="all", bias_std=0.5), (3, 12)),
     "residual": (replace(mup(), residual=0.5), (8, 8)),
+    "base widths of layers": (mup(base_width=(4, 10), input_multiplier=1.5, output_multiplier=2.0), (10, 6)),
 }
 ALL_TRAITS = traits_of(one for one, _ in MEMBERS.values())
 

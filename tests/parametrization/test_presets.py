@@ -450,7 +450,7 @@ def test_text_tells_parametrizations_apart():
     forms += [dataclasses.replace(mup(), sigma=PerRole(0.0, float(np.nextafter(1 / 3, 1)), 0.0))]
     forms += [dataclasses.replace(mup(), c_first=PerRole(0.0, (1 / 3,), 0.0))]
     others = {"name": "mine", "base_width": 2, "spectral": False, "biases": "all", "depth": 2, "update": "normalized"}
-    others |= {"width_profile": 0.1, "residual": 0.5}
+    others |= {"width_profile": 0.1, "residual": 0.5, "input_multiplier": 2.0, "output_multiplier": 2.0}
     forms += [dataclasses.replace(mup(), **{field: value}) for field, value in others.items()]
     assert {*fields, *others} == {field.name for field in dataclasses.fields(Parametrization)}
     assert len({repr(form) for form in forms}) == len(set(forms)) == len(forms)
@@ -487,7 +487,7 @@ def test_errors_name_the_argument():
     with pytest.raises(ValueError, match=r"Expected no options beside a Parametrization, got base_width\."):
         get(mup(), base_width=2)
     for wrong in (0, -3, True):
-        with pytest.raises(ValueError, match=f"Expected `base_width` to be a positive int, got base_width={wrong}"):
+        with pytest.raises(ValueError, match=f"Expected `base_width` to be a positive int, .* got base_width={wrong}"):
             mup(base_width=wrong)
     for wrong in (-0.1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match=f"Expected `bias_std` to be finite and >= 0, got bias_std={wrong}"):

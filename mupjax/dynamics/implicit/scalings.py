@@ -152,6 +152,12 @@ def check_known(parametrization: Parametrization, depth: int, activation: Activa
         )
     _check_means(parametrization)
     _check_branches(parametrization)
+    bases = parametrization.base_width
+    if isinstance(bases, tuple) and len(set(bases)) > 1:
+        raise ValueError(
+            f"Expected one `base_width` for all layers in the feature-learning limit, got base_width={bases}: the "
+            "limit depends on the ratios of the widths, and is known here for layers of one width."
+        )
     if parametrization.traits.normalized:
         raise ValueError(f"Expected SGD's updates, got {parametrization.name}, which normalizes them.")
     if parametrization.c_first is not None:

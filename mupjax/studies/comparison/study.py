@@ -62,7 +62,7 @@ def compare(
     batch_size: int | None = None,
     optimizer: Optimizer = optim.sgd,
     centred: bool = True,
-    base_width: int = 1,
+    base_width: int | tuple[int, ...] = 1,
     limit: bool = True,
     gram_steps: Sequence[int] = (0, -1),
     **options: Unpack[Options],
@@ -83,7 +83,8 @@ def compare(
         `mupjax.sgd` and of partials of it that set momentum, nesterov or weight_decay. For other optimizers the limit's
         row is NaN and `limit` gives the reason.
       centred: train and report f - f_0.
-      base_width: the width at which parametrizations given by name are the standard network.
+      base_width: the width at which parametrizations given by name are the standard network, or a tuple of one a
+        hidden layer.
       limit: compute the infinite-width rows.
       gram_steps: when features are measured, 0 first; negative ones count from the end.
       **options: particles, limit_runs: of the feature-learning limit (`dynamics.feature_limit`): its error falls a

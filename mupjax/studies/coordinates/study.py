@@ -68,7 +68,7 @@ class _How(NamedTuple):
 class Options(runner.Options, total=False):
     """Options of the check beyond those of every study."""
 
-    base_width: int
+    base_width: int | tuple[int, ...]
     centred: bool
     control: bool
 
@@ -109,7 +109,8 @@ def coord_check(
       learning_rate: the base rate, a number or an Optax schedule; by default .1 for SGD, .01 for Adam.
       seeds: how many initialisations of each width.
       steps: how many updates.
-      **options: base_width: the width at which a parametrization given by name is the standard network.
+      **options: base_width: the width at which a parametrization given by name is the standard network, or a tuple of
+        one a hidden layer.
         centred: train f - f_0. Under muP the initial output f_0 is of order one at the base width and falls as
         n^-1/2; uncentred, gradients would appear to fall with width.
         control: also check the library's MLP in standard parametrization with one rate for all widths, which must

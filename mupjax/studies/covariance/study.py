@@ -100,7 +100,10 @@ def covariance_study(
     )
     if (kind := classification.classify(preset, depth, phi).kind) != "feature":
         raise ValueError(f"Expected `parametrization` to learn features, got {preset.name!r}, whose kind is {kind}.")
-    sigma = preset.scales("hidden", widths[0], widths[0]).init_std * widths[0] ** 0.5
+    sigmas = {preset.scales("hidden", widths[0], widths[0], layer).init_std for layer in range(2, depth + 1)}
+    if len(sigmas) > 1:
+        raise ValueError(f"Expected one `base_width` for all layers, got base_width={preset.base_width}.")
+    sigma = sigmas.pop() * widths[0] ** 0.5
     todo = [
         runner.Cell(
             name=f"width-{place}",

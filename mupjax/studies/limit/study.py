@@ -53,7 +53,7 @@ def limit(
     batch_size: int | None = None,
     optimizer: Optimizer = optim.sgd,
     seeds: int = 256,
-    base_width: int = 1,
+    base_width: int | tuple[int, ...] = 1,
     **options: Unpack[Options],
 ) -> xr.Dataset:
     """Train at infinite width, and where widths are given measure how finite networks approach it.

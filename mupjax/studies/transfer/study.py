@@ -38,7 +38,7 @@ def transfer(
     steps: int = 20,
     batch_size: int | None = 64,
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
-    base_width: int = 64,
+    base_width: int | tuple[int, ...] = 64,
     **options: Unpack[Options],
 ) -> xr.Dataset:
     """Train networks at many learning rates and widths, and measure how the best rate moves with the width.
@@ -83,7 +83,9 @@ def transfer(
     return run_grid("transfer", task, given, options, lambda data: data.merge(best_rates(data)))
 
 
-def _with_control(given: Sequence[str | Parametrization], base_width: int) -> tuple[str | Parametrization, ...]:
+def _with_control(
+    given: Sequence[str | Parametrization], base_width: int | tuple[int, ...]
+) -> tuple[str | Parametrization, ...]:
     """Return the parametrizations with the control, first unless it is among them."""
     plain = parametrization.sp(base_width=base_width, learning_rate_exponent=0.0)
     chosen = tuple(plain if one == CONTROL else one for one in given)
