@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import subprocess
 import sys
 
@@ -17,29 +16,10 @@ from mupjax.studies.comparison import figures
 from tests.plots.reading import band, check_texts, legend_texts, lines, no_warnings_left
 from tests.result_datasets import KINDS, NAMES, RESOLUTION, WORDS, comparison, diverge
 
-# Statistics
-
 
 def test_importing_draws_in_no_matplotlib():
     code = "import sys, mupjax.plots, mupjax.report; print([m for m in sys.modules if m.startswith('matplotlib')])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
-
-
-def test_statistics_over_the_seeds_that_are_finite():
-    found = seeds.over_seeds(np.array([[1.0, 3.0, np.nan], [np.inf, np.nan, np.nan], [5.0, np.nan, np.nan]]))
-    np.testing.assert_array_equal(found.mean, [2, np.nan, 5])
-    np.testing.assert_allclose(found.std, [math.sqrt(2), np.nan, np.nan], rtol=1e-15)
-    np.testing.assert_array_equal(found.low, [1, np.nan, 5])
-    np.testing.assert_array_equal(found.high, [3, np.nan, 5])
-    np.testing.assert_array_equal(found.seeds, [2, 0, 1])
-    np.testing.assert_array_equal(found.unresolved, 0)
-
-
-def test_values_below_their_resolution_count_with_it():
-    found = seeds.over_seeds(np.array([[-1e-15, 2e-13], [-1e-15, 5e-13]]), np.array([[3e-13, 4e-13], [3e-13, 4e-13]]))
-    np.testing.assert_allclose(found.mean, [3.5e-13, 4e-13], rtol=1e-15)
-    np.testing.assert_array_equal(found.unresolved, [2, 1])
-    np.testing.assert_array_equal(found.resolution, 4e-13)
 
 
 def test_unknown_names_are_refused():

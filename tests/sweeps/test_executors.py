@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -14,9 +13,8 @@ import jax
 import numpy as np
 import pytest
 
-from mupjax import devices, results
 from mupjax.results import store
-from mupjax.sweeps import executors, runner
+from mupjax.sweeps import executors
 from mupjax.sweeps.runner import Cell
 from mupjax.sweeps.sweep import sweep
 from tests.sweep_case import GRID, TASK
@@ -93,45 +91,6 @@ def test_a_dask_cluster_loses_a_worker_and_nothing_else(tmp_path, monkeypatch):
     assert data.train_loss.values.tobytes() == whole.train_loss.values.tobytes()
     assert times
     assert {file: file.stat().st_mtime_ns for file in written} == times  # no finished cell was written again
-
-
-def numbers(start, *, fail=False):
-    """A cell's function that needs no network."""
-    if fail:
-        pytest.fail("it ran")
-    return {"value": np.full((1, 2), float(start))}
-
-
-def study_of(count, compute=numbers):
-    """A study of `count` cells along the dim `case`."""
-    import xarray as xr
-
-    attrs = {"kind": "sweep", "arguments": "{}", **results.versions()}
-    known = xr.Dataset(coords={"case": np.arange(count)}, attrs=attrs)
-    variables = {"value": results.Variable(("case", "seed"), "float64", {"units": "1"})}
-    layout = results.Layout(known, variables, {"case": count, "seed": 2}, ("case",))
-    cells = [Cell(f"cell{n}", f"cell {n}", {"case": (n,)}, compute, (n,)) for n in range(count)]
-    return runner.Study(layout, tuple(cells))
-
-
-def test_a_finished_cell_is_not_computed_again_by_a_worker(tmp_path):
-    """A scheduler may ask twice for a cell whose worker died after writing it."""
-    study = study_of(2)
-    runner.run(study, runner.Running(out=tmp_path))
-    here = devices.traits().inner, jax.__version__
-    for cell in study.cells:
-        again = cell._replace(compute=partial(numbers, fail=True))
-        assert runner.work((tmp_path / store.STORE, again, *here)) == cell.name
-
-
-def test_a_worker_of_another_kind_is_refused(tmp_path):
-    def full(start):
-        raise OSError("No space left on device")
-
-    with pytest.raises(OSError, match="No space"):
-        runner.run(study_of(1, full), runner.Running(out=tmp_path))
-    with pytest.raises(ValueError, match="Expected workers with devices and JAX as planned"):
-        runner.work((tmp_path / store.STORE, study_of(1).cells[0], "vmap", jax.__version__))
 
 
 def test_two_processes_of_jax_distributed_share_the_cells(tmp_path):

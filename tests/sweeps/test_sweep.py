@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import chex
@@ -260,5 +259,3 @@ def test_bad_places_are_named(tmp_path):
     (tmp_path / "foreign" / store.STORE).mkdir(parents=True)
     with pytest.raises(ValueError, match="results of mupjax"):
         sweep(TASK, out=tmp_path / "foreign", **GRID)
-    with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="Expected `out` where workers"):
-        sweep(TASK, executor=pool, **GRID)
