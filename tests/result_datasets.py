@@ -149,7 +149,7 @@ def coordinates(models=("mup", "sp"), layers=("layer_1", "layer_2", "readout"), 
     words = {
         "coordinate": "mean |coordinate| of the layer's output",
         "change": "mean |change of a coordinate| since step 0",
-        "update": "mean |own update| of the layer, on its current input",
+        "update": "mean |own update| of the layer",
     }
     variables = {
         name: (dims, values, {"units": "1", "long_name": text})

@@ -9,7 +9,7 @@ _RUNS = ("model", "layer", "width", "seed", "step")
 VARIABLES: dict[str, Variable] = {
     "coordinate": Variable(_RUNS, "mean |coordinate| of the layer's output"),
     "change": Variable(_RUNS, "mean |change of a coordinate| since step 0"),
-    "update": Variable(_RUNS, "mean |own update| of the layer, on its current input"),
+    "update": Variable(_RUNS, "mean |own update| of the layer"),
     **index("model"),
     **index("layer"),
     **index("width", "width", "hidden units"),
