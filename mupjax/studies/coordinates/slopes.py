@@ -20,7 +20,7 @@ BOUND = math.log(1.2) / math.log(4)
 # For changes and own updates of outputs of fixed size: halfway to the next power that an exponent wrong by 1/2 gives.
 # Such an output sums over the width, and the random part of the sum falls as n^-1/2: finite widths leave -.06 to -.10
 # of muP's powers there, and 8 seeds intervals that reach to -.18: of 20 right runs of 8 seeds BOUND would pass 13 (SGD)
-# and 3 (Adam), this bound all. ReLU leaves -.17 to -.20 to SGD's readout, which is not shown at these widths.
+# and 3 (Adam), this bound all. ReLU leaves -.17 to -.20 to SGD's readout, which does not pass at these widths.
 BOUND_OF_SUMS = 0.25
 
 REMEDIES = (
