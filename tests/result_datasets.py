@@ -146,10 +146,14 @@ def coordinates(models=("mup", "sp"), layers=("layer_1", "layer_2", "readout"), 
     growth = np.stack([(sizes / 64) ** (0.5 * (model == "sp")) for model in models])[:, None, :, None, None]
     change = 0.1 * growth * layer * np.sqrt(steps) * (1 + 0.1 * np.arange(seeds)[:, None])
     dims = ("model", "layer", "width", "seed", "step")
-    words = ("mean |coordinate| of the layer's output", "mean |change of a coordinate| since step 0")
+    words = {
+        "coordinate": "mean |coordinate| of the layer's output",
+        "change": "mean |change of a coordinate| since step 0",
+        "update": "mean |own update| of the layer",
+    }
     variables = {
         name: (dims, values, {"units": "1", "long_name": text})
-        for name, values, text in zip(("coordinate", "change"), (0.5 + change, change), words, strict=True)
+        for (name, text), values in zip(words.items(), (0.5 + change, change, 0.5 * change), strict=True)
     }
     coords = {
         "model": list(models),
@@ -158,7 +162,10 @@ def coordinates(models=("mup", "sp"), layers=("layer_1", "layer_2", "readout"), 
         "seed": np.arange(seeds),
         "step": ("step", steps, {"units": "steps"}),
         "control": ("model", [model == "sp" for model in models]),
-        "measured": (("model", "layer"), np.ones((len(models), len(layers)), bool)),
+        **{
+            name: (("model", "layer"), np.ones((len(models), len(layers)), bool))
+            for name in ("measured", "updated", "owns")
+        },
         "fixed_size": (("model", "layer"), np.tile(np.array(layers) == "readout", (len(models), 1))),
     }
     arguments = '{"depth": 2, "optimizer": "sgd", "steps": 4, "widths": [64, 128, 256, 512]}'

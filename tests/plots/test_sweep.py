@@ -162,10 +162,9 @@ def test_optimum_may_come_beside_the_sweep_and_lack_seeds_and_slopes():
 def test_coordinates_of_the_last_and_of_earlier_steps():
     dataset = coordinates()
     axes = plots.coordinate_check(dataset)
-    assert axes.shape == (2, 2)
-    for (row, model), (column, name) in itertools.product(
-        enumerate(("mup", "sp")), enumerate(("coordinate", "change"))
-    ):
+    assert axes.shape == (2, 3)
+    names = ("coordinate", "change", "update")
+    for (row, model), (column, name) in itertools.product(enumerate(("mup", "sp")), enumerate(names)):
         ax = axes[row, column]
         assert ax.get_title() == f"{model}, step 4"
         assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
@@ -189,7 +188,7 @@ def test_coordinates_of_the_last_and_of_earlier_steps():
 
 def test_layers_that_a_model_lacks_are_left_out_and_diverged_widths_said():
     dataset = coordinates()
-    for name in ("coordinate", "change"):
+    for name in ("coordinate", "change", "update"):
         dataset[name][0, 1] = np.nan
         dataset[name][1, 0, 3, 0, 2:] = np.nan
     axes = plots.coordinate_check(dataset)

@@ -69,18 +69,18 @@ def test_coordinate_check_table_holds_powers_of_the_width():
     dataset = coordinates()
     rng = np.random.default_rng(0)
     dataset["change"][1] = dataset["change"][1] * np.exp(0.1 * rng.normal(size=dataset["change"].shape[1:]))
-    for name in ("coordinate", "change"):
+    for name in ("coordinate", "change", "update"):
         dataset[name][0, 1] = np.nan
         dataset[name][1, 2, 3, 0, -1] = np.nan
     columns, rows = report.format_coord_check(dataset)
-    assert columns == ["model", "layer", "power of |coordinate|", "power of |change|"]
+    assert columns == ["model", "layer", *(f"power of |{name}|" for name in ("coordinate", "change", "update"))]
     names = [("mup", "layer_1"), ("mup", "readout"), ("sp", "layer_1"), ("sp", "layer_2"), ("sp", "readout")]
     assert [tuple(row[:2]) for row in rows] == names
     assert {cell for row in rows[:2] for cell in row[2:]} == {"0.000 ± 0.000"}
     fits = np.polyfit(np.log(dataset["width"].values), np.log(dataset["change"].values[1, 0, ..., -1]), 1)[0]
     half_width = 4.302653 * fits.std(ddof=1) / math.sqrt(3)  # Student's quantile for three seeds
     assert rows[2][3] == f"{fits.mean():.3f} ± {half_width:.3f}"
-    assert rows[4][2:] == ["–", "–"]
+    assert rows[4][2:] == ["–", "–", "–"]
 
 
 def test_verdicts_are_plain_text():

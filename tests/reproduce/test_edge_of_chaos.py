@@ -44,7 +44,7 @@ def catapults(edge=1.0, growth=5.0):
 def study(names, change, width=(16.0,), loss=0.1):
     """A training study of these parametrizations; change [parametrization, width, layer], the same at every step."""
     rng, change = np.random.default_rng(0), np.asarray(change, float)
-    whole = change[:, :, None, None] * rng.uniform(0.98, 1.02, (*change.shape[:2], 4, 2, change.shape[-1]))
+    whole = change[:, :, None, None] * rng.uniform(0.995, 1.005, (*change.shape[:2], 4, 2, change.shape[-1]))
     runs = ("parametrization", "width", "seed")
     values = {
         "preactivation_change": ((*runs, "step", "layer"), whole),

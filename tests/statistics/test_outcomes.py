@@ -21,7 +21,9 @@ def test_outcomes_of_a_sweep():
     was_run = np.isin(rates, SGD)
     expected[:, :1][(rates == 8) | (rates == 0.5)] = np.nan
     expected[~was_run] = np.nan
-    np.testing.assert_allclose(found.loss.mean[1, 0, 0, 0][was_run], np.nanmean(expected[was_run], 1), rtol=1e-6)  # float32
+    np.testing.assert_allclose(
+        found.loss.mean[1, 0, 0, 0][was_run], np.nanmean(expected[was_run], 1), rtol=1e-6
+    )  # float32
     np.testing.assert_array_equal(found.diverged[1, 0, 0, 0], np.where(was_run, np.isnan(expected).sum(1), 0))
     assert found.diverged[1, 0, 0, 0].sum() == 2
     np.testing.assert_array_equal(found.diverged[1, 0, 1, 2], 0)

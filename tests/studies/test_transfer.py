@@ -231,8 +231,8 @@ def test_the_control_is_run_beside_whatever_is_studied():
     names, data = parametrizations_of(parametrizations=("mup",))
     assert names == ("sp", "mup")
     assert [verdict.claim for verdict in judge(data)] == [
-        "sp (sgd): the best rate drifts",
-        "mup (sgd): the best rate does not drift",
+        "sp (sgd): the best rate falls as the width grows: octaves of rate per octave of width",
+        "mup (sgd): the best rate stays as the width grows: octaves of rate per octave of width",
     ]
     for same in (("mup", "sp"), ("mup", mupjax.sp(base_width=64, learning_rate_exponent=0.0))):
         names, other = parametrizations_of(parametrizations=same)

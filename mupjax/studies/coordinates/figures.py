@@ -1,4 +1,4 @@
-"""The figure of a coordinate check: size of every layer's coordinates and of their changes against width."""
+"""The figure of a coordinate check: sizes of every layer's coordinates, their changes, its own update against width."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from mupjax.plots.style import (
 )
 from mupjax.results import width_label
 from mupjax.statistics.seeds import over_seeds
+from mupjax.studies.coordinates.variables import QUANTITIES
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -35,32 +36,34 @@ def draw(dataset: xr.Dataset) -> dict[str, Figure]:
 
 
 def coordinate_check(dataset: xr.Dataset, *, figure: Figure | None = None) -> np.ndarray:
-    """Draw the mean |coordinate| of every layer and of its change since step 0 against width, a row for each model.
+    """Draw the mean |coordinate| of every layer, its change since step 0 and its own update against width.
+
+    A row for each model, a column for each quantity.
 
     Marked lines are means over seeds at the last step, bands reach from the smallest to the largest seed; light lines
     are earlier steps, the later the darker. Level lines are what a correct parametrization gives; those that rise or
     fall with the width are not.
 
     Args:
-      dataset: what `coord_check` returns; `coordinate` and `change` have the dims (model, layer, width, seed, step).
+      dataset: what `coord_check` returns; its variables have the dims (model, layer, width, seed, step).
       figure: where to draw; by default a new one.
 
     Returns:
-      The Axes, an object array [model, 2].
+      The Axes, an object array [model, 3].
 
     Example:
       >>> import mupjax
       >>> data = mupjax.results.read("coord-check/results.zarr")
-      >>> coordinate_check(data).shape  # coordinates and changes of two models
-      (2, 2)
+      >>> coordinate_check(data).shape  # coordinates, changes and own updates of two models
+      (2, 3)
     """
     models, widths = dataset["model"].values, dataset["width"].values
     layers = [plain_text(layer, 24) for layer in dataset["layer"].values]
     labels = np.array([width_label(width) for width in widths])
-    figure = new_figure(8.6, 0.9 + 2.8 * len(models)) if figure is None else figure
-    axes = figure.subplots(len(models), 2, squeeze=False, sharey="col")
+    figure = new_figure(11.6, 0.9 + 2.8 * len(models)) if figure is None else figure
+    axes = figure.subplots(len(models), len(QUANTITIES), squeeze=False, sharey="col")
     for row, model in enumerate(models):
-        for ax, name in zip(axes[row], ("coordinate", "change"), strict=True):
+        for ax, name in zip(axes[row], QUANTITIES, strict=True):
             values = dataset[name].isel(model=row).transpose("layer", "step", "width", "seed").values
             ax.set(xscale="log", yscale="log")
             _panel(ax, widths, values, layers)

@@ -12,17 +12,18 @@ from mupjax.report.words import joined, read_html
 from mupjax.results import Caption, Kind, Table
 from mupjax.studies.coordinates.figures import draw
 from mupjax.studies.coordinates.tables import format_coord_check, last_power
-from mupjax.studies.coordinates.variables import VARIABLES
+from mupjax.studies.coordinates.variables import QUANTITIES, VARIABLES
 
 if TYPE_CHECKING:
     import xarray as xr
 
 CAPTIONS = {
     "coord_check.png": Caption(
-        "Size of every layer's coordinates and of their changes against width",
+        "Size of every layer's coordinates, of their changes and of its own update against width",
         "Marked lines are means over seeds at the last step, bands reach from the smallest to the largest seed, and "
-        "light lines are earlier steps. Level lines keep their size at any width; lines that rise blow up, and changes "
-        f"that fall stop learning ({YANG}; {TRANSFER}, App. D.1).",
+        "light lines are earlier steps. The own update is what the layer has learnt: its output minus that of its "
+        "parameters of step 0 on the same input. Level lines keep their size at any width; lines that rise blow up, "
+        f"and updates that fall stop learning ({YANG}; {TRANSFER}, App. D.1).",
     ),
 }
 
@@ -36,8 +37,9 @@ def subject(dataset: xr.Dataset) -> str:
 def tables(dataset: xr.Dataset) -> list[Table]:
     """Return the fitted power of the width of every layer."""
     caption = (
-        f"Powers of the width in the mean |coordinate| and the mean |change| of every layer's output after "
-        f"{int(dataset['step'].values[-1])} steps, with 95 % intervals over {dataset.sizes['seed']} seeds."
+        f"Powers of the width in the mean |coordinate| and the mean |change| of every layer's output, and in its mean "
+        f"|own update|, after {int(dataset['step'].values[-1])} steps, with 95 % intervals over "
+        f"{dataset.sizes['seed']} seeds."
     )
     return [Table("Summary", *format_coord_check(dataset), caption, words=("layer",))]
 
@@ -72,7 +74,7 @@ KIND = Kind(
     name="coordinate check",
     heading="Coordinate check",
     variables=VARIABLES,
-    needs=("coordinate", "change", "model", "layer", "width", "step"),
+    needs=(*QUANTITIES, "model", "layer", "width", "step"),
     subject=subject,
     figures=draw,
     captions=CAPTIONS,

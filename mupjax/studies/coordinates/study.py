@@ -1,9 +1,14 @@
 r"""The coordinate check: do the outputs of every layer, and their changes in training, keep their size as width grows?
 
-For every layer's output :math:`z_t` (t counts updates of one batch) the check measures the mean
-:math:`|z_t|` and the mean :math:`|z_t - z_0|` over inputs and coordinates, and fits the power of the width to each.
-Under muP every power is zero; a growing layer blows up at large width, one whose change falls stops learning (Yang &
-Hu 2021, arXiv:2011.14522; Yang et al. 2022, arXiv:2203.03466, App. D.1 and Fig. 5).
+For every layer's output :math:`z_t` (t counts updates of one batch) the check measures the mean :math:`|z_t|`, the mean
+:math:`|z_t - z_0|` and, where the layer owns parameters, the mean size of its own update
+:math:`|(W_t - W_0) x_t|` over inputs and coordinates, and fits the power of the width to each. Under muP every power is
+zero; a growing layer blows up at large width, one whose update falls stops learning (Yang & Hu 2021, arXiv:2011.14522;
+Yang et al. 2022, arXiv:2203.03466, App. D.1 and Fig. 5). An output that moves with its input changes though its own
+layer learns nothing, above all in residual networks: the own update tells the two apart.
+
+A layer that owns parameters which grow with the width and was not measured is in the Dataset too, as NaN, and `judge`
+does not pass it.
 
 What it cannot see: constants, which have no power of the width; a weight decay that scales with the rate; attention
 logits divided by a wrong power of the head's width, before training has aligned queries with keys; anything that
@@ -34,14 +39,14 @@ from mupjax.parametrization import Parametrization
 from mupjax.studies.coordinates import measured
 from mupjax.studies.coordinates.measured import Look, Loss
 from mupjax.studies.coordinates.slopes import judge as judge
-from mupjax.studies.coordinates.variables import VARIABLES
+from mupjax.studies.coordinates.variables import QUANTITIES, VARIABLES
 from mupjax.sweeps import runner
 from mupjax.task import Task, loss_per_sample
 
 if TYPE_CHECKING:
     import xarray as xr
 
-WIDTHS = (64, 128, 256, 512, 1024)
+WIDTHS = (64, 128, 256, 512)
 CONTROL = "sp, one rate (control)"
 
 
@@ -86,7 +91,7 @@ def coord_check(
     activation: str | Activation | Callable[[jax.Array], jax.Array] = "tanh",
     optimizer: str | Callable[..., optax.GradientTransformation] = "sgd",
     learning_rate: optim.LearningRate | None = None,
-    seeds: int = 16,
+    seeds: int = 8,
     steps: int = 3,
     **options: Unpack[Options],
 ) -> xr.Dataset:
@@ -119,14 +124,17 @@ def coord_check(
 
     Returns:
       An xarray.Dataset with dims model, layer, width, seed, step; `coordinate` is the mean |coordinate| of a layer's
-      output before each update and after the last, `change` that of the difference from step 0. Modules of a linen
-      model are named by their paths, its own output 'output'. Coordinates along (model, layer): `measured`, false
-      where a model has no such layer, and `fixed_size`, true where a layer's output has the same shape at every width.
+      output before each update and after the last, `change` that of the difference from step 0, `update` that of the
+      difference from the layer with its own parameters of step 0 on the same input (NaN where it owns none). Modules of
+      a linen model are named by their paths, its own output 'output'. Coordinates along (model, layer): `measured`,
+      false where the layer's output was not seen or a model has no such layer; `updated`, true where its own update was
+      measured; `owns`, true where it owns parameters whose shapes grow with the width; `fixed_size`, true where its
+      output has the same shape at every width.
 
     Raises:
       ValueError: for arguments out of range, widths that are not ascending or fewer than two, models whose layers
-        differ between widths or whose parameters do not grow, parameters of which some carry a scaling and some not,
-        an optimizer that loses a multiplier.
+        differ between widths or whose parameters do not grow, outputs that do not fit the targets, parameters of which
+        some carry a scaling and some not, an optimizer that loses a multiplier.
       TypeError: where make_model returns no linen module, or the optimizer no Optax transform; for one width.
 
     Example:
@@ -153,6 +161,10 @@ def coord_check(
     else:
         raise ValueError("Expected `task` for the library's MLP, got none.")
     models = {name: _Model(make, inputs, [measured.look(make(width), inputs) for width in widths])}
+    known_loss = loss if task is None else task.loss
+    if isinstance(known_loss, str):
+        for width, at in zip(widths, models[name].looks, strict=True):
+            _check_outputs(f"{name} at width {width}", at.f, targets, known_loss)
     measured.builder(optimizer, learning_rate, models[name].looks[-1].boxed)  # checks it, where no multiplier is 1
     if own["control"]:
         plain = presets.sp(base_width=base_width, learning_rate_exponent=0.0)
@@ -160,7 +172,7 @@ def coord_check(
         make = partial(mlp, out_dim=out_dim, parametrization=plain)
         models[CONTROL] = _Model(make, vectors, [measured.look(make(width), vectors) for width in widths])
     how = _How(optimizer, learning_rate, loss_of, seeds, steps, own["centred"], running.base())
-    layers = list(dict.fromkeys(layer for model in models.values() for layer in model.looks[0].layers))
+    layers = list(dict.fromkeys(layer for model in models.values() for layer in _all_layers(model)))
     todo, at_once = [], devices.at_once(seeds)
     for row, (name, model) in enumerate(models.items()):
         _check_model(name, model, widths)
@@ -188,11 +200,12 @@ def networks(
 ) -> dict[str, np.ndarray]:
     """Train one model at one width; a cell's function."""
     model = make(width)
-    build = measured.builder(how.optimizer, how.learning_rate, measured.look(model, inputs).boxed)
-    program = measured.program(model, build, how.loss, how.steps, centred=how.centred)
+    at = measured.look(model, inputs)
+    build = measured.builder(how.optimizer, how.learning_rate, at.boxed)
+    program = measured.program(model, build, how.loss, how.steps, centred=how.centred, paired=at.paired)
     means = runs.map_runs(program, _keys(how.key, how.seeds, width), inputs, targets, optimization_level=1)
-    whole = np.stack([np.asarray(values, np.float64) for values in means])  # [layer, seed, step, 2]
-    return {"coordinate": whole[..., 0], "change": whole[..., 1]}
+    whole = np.stack([np.asarray(values, np.float64) for values in means])  # [layer, seed, step, 3]
+    return dict(zip(QUANTITIES, np.moveaxis(whole, -1, 0), strict=True))
 
 
 def _data(task: Task | None, inputs: PyTree, targets: PyTree, loss: str | Loss) -> tuple[PyTree, PyTree, Loss]:
@@ -215,6 +228,25 @@ def _vectors(inputs: PyTree, f: PyTree) -> tuple[jax.Array, int]:
             "Expected float `inputs` [N, ...] and outputs [N, C] for the control, got others: control=False."
         )
     return x.reshape(len(x), -1), f.shape[-1]
+
+
+def _check_outputs(name: str, f: PyTree, targets: PyTree, loss: str) -> None:
+    """Raise ValueError where a model's outputs cannot be compared with the targets: they might broadcast silently."""
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(targets)]
+    shape = getattr(f, "shape", None)
+    if loss == "mse":
+        if shape is None or shapes != [shape]:
+            raise ValueError(f"Expected outputs of {name} in the shape of the targets, {shapes}, got {shape or f}.")
+        return
+    labels = np.asarray(targets)
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"Expected `targets` to be int labels for cross_entropy, got dtype {labels.dtype}.")
+    low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
+    if not shape or shape[:-1] != labels.shape or low < 0 or high >= shape[-1]:
+        raise ValueError(
+            f"Expected outputs of {name} [N, C] with C > {high}, for {labels.shape} labels of the classes {low} to "
+            f"{high}, got {shape or f}."
+        )
 
 
 @partial(jax.jit, static_argnums=1)
@@ -249,9 +281,31 @@ def _check_model(name: str, model: _Model, widths: list[int]) -> None:
 
 
 def _numbers(at: Look) -> int:
-    """Count parameters six times (now, next, gradient, update, two of Adam's), outputs three (now, first, change)."""
+    """Count parameters seven times (now, first, next, gradient, update, two of Adam's) and outputs four times.
+
+    Of outputs there are: now, first, change, own update.
+    """
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(at.boxed))
-    return 6 * parameters + 3 * sum(map(math.prod, at.layers.values()))
+    return 7 * parameters + 4 * sum(map(math.prod, at.layers.values()))
+
+
+def _all_layers(model: _Model) -> list[str]:
+    """Return the layers of a model, at the end those that own growing parameters and were not measured."""
+    return list(dict.fromkeys([*model.looks[0].layers, *_growing(model)]))
+
+
+def _growing(model: _Model) -> list[str]:
+    """Return the layers that own parameters whose shapes grow with the width.
+
+    Of a module with several outputs these are all of them; of one that was not measured its name.
+    """
+    growing = []
+    for owner, shapes in model.looks[0].owners.items():
+        if all(at.owners.get(owner) == shapes for at in model.looks):
+            continue
+        mine = [layer for layer in model.looks[0].layers if layer.split("[")[0] == owner]
+        growing += mine or [owner]
+    return growing
 
 
 def _layout(
@@ -260,12 +314,16 @@ def _layout(
     """Lay out what every layer of every model is measured to be; layers that a model lacks are NaN."""
     import xarray as xr
 
-    fixed_size, found = np.zeros((2, len(models), len(layers)), bool)
+    fixed_size, found, updated, owns = np.zeros((4, len(models), len(layers)), bool)
     for row, model in enumerate(models.values()):
-        for layer in model.looks[0].layers:
+        growing = _growing(model)
+        for layer in _all_layers(model):
             place = row, layers.index(layer)
-            found[place] = True
-            fixed_size[place] = len({at.layers[layer] for at in model.looks}) == 1
+            owns[place] = layer in growing
+            if layer in model.looks[0].layers:
+                found[place] = True
+                updated[place] = all(layer in at.updated for at in model.looks)
+                fixed_size[place] = len({at.layers[layer] for at in model.looks}) == 1
     coords = {
         "model": list(models),
         "layer": layers,
@@ -274,10 +332,12 @@ def _layout(
         "step": ("step", np.arange(how.steps + 1), {"units": "steps"}),
         "control": ("model", [model == CONTROL for model in models]),
         "measured": (("model", "layer"), found),
+        "updated": (("model", "layer"), updated),
+        "owns": (("model", "layer"), owns),
         "fixed_size": (("model", "layer"), fixed_size),
     }
     known = xr.Dataset(coords=coords, attrs=attrs)
-    variables = results.filled(VARIABLES, dict.fromkeys(("coordinate", "change"), "float64"))
+    variables = results.filled(VARIABLES, dict.fromkeys(QUANTITIES, "float64"))
     return results.Layout(
         known, variables, {str(dim): size for dim, size in known.sizes.items()}, ("model", "layer", "width")
     )
