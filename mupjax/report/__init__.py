@@ -46,4 +46,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return ["REPORT", "Estimate", "format_verdicts", "write", *_ELSEWHERE]
+    return ["REPORT", "Estimate", "conclude", "format_verdicts", "write", *_ELSEWHERE]

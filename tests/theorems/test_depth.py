@@ -28,7 +28,7 @@ def test_closed_forms_of_a_relu():
 )
 def test_figures_of_an_independent_computation(slope, expected):
     for q, (depth, value) in enumerate(zip((10, 10, 8, 5), expected, strict=False)):
-        assert small_step(depth, q=q, slope=slope)[-1] == pytest.approx(value, rel=3e-3)  # three digits
+        assert small_step(depth, q=q, slope=slope)[-1] == pytest.approx(value, rel=4e-3)  # two or three digits
 
 
 def test_alternatives_that_regularise_every_layer():
