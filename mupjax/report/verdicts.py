@@ -36,8 +36,10 @@ def estimate(verdict: Verdict) -> str:
       '3'
     """
     ours, low, high = verdict.ours, verdict.low, verdict.high
-    if not math.isfinite(ours):
+    if math.isnan(ours):
         return "–"
+    if math.isinf(ours):
+        return f"{ours:g}"
     if low == high:
         return f"{ours:.3g}"
     if not (math.isfinite(low) and math.isfinite(high)):

@@ -180,7 +180,7 @@ def test_transfer_is_one_study_in_python_and_on_the_command_line(momentum, tmp_p
     words = "--widths 4,8 --depth 1 --seeds 2 --steps 1 --batch-size 8 --optimizers sgd --train-size 16"
     code, printed, message = here(*f"transfer {words} --momentum {momentum} --out {tmp_path}".split())
     assert code == 1, message  # one step of two seeds shows nothing
-    assert "sp (sgd): the best rate drifts" in printed
+    assert "sp (sgd): the best rate falls" in printed
     network = {"widths": (4, 8), "depth": 1, "seeds": 2, "steps": 1, "batch_size": 8, "out": tmp_path}
     optimizers = {"sgd": partial(mupjax.sgd, momentum=momentum)} if momentum else ("sgd",)
     task = mupjax.datasets.load("digits", **parsing.task(data))

@@ -169,7 +169,7 @@ def test_drifts_decide_the_verdicts():
     assert verdicts(mup=-0.3, sp=0.0)[1] == [CONTRADICTED, CONTRADICTED]
     assert verdicts(mup=0.05, noise=0.01)[1] == [REPRODUCED, REPRODUCED]  # not 0, but within the resolution of it
     assert verdicts(noise=0.5)[1] == [UNDECIDED, REPRODUCED]  # far beyond the resolution, whatever the noise
-    assert verdicts(mup=0.077, noise=0.1)[1][0] == UNDECIDED  # not 'none' while its interval reaches beyond
+    assert verdicts(mup=0.077, noise=0.2)[1][0] == UNDECIDED  # not 'none' while its interval reaches beyond
     assert verdicts(noise=3.0)[1] == [UNDECIDED, UNDECIDED]
     assert verdicts(seeds=1)[1] == [UNDECIDED, UNDECIDED]
     assert verdicts(sp=-0.1, noise=0.05)[1] == [REPRODUCED, UNDECIDED]  # between no drift and drift
