@@ -6,7 +6,7 @@ import hashlib
 import os
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never
 
@@ -114,13 +114,35 @@ def _machine() -> str:
     return hashlib.sha256(" ".join(words).encode()).hexdigest()[:12]
 
 
-def print_table(columns: list[str], rows: list[list[str]]) -> None:
-    """Print a table as wide as the terminal, 160 columns where there is none."""
+_TITLE = 8  # characters of a title's line in a table that is too wide
+
+
+def _longest_word(cells: Iterable[str]) -> int:
+    return max((len(word) for cell in cells for word in cell.split()), default=0)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table as wide as the terminal, 160 columns where there is none.
+
+    Cells wrap between words alone, so that no digit is cut; where even the longest words of all columns do not fit,
+    lines are longer than the terminal is wide. Columns without an entry are left out.
+    """
+    from rich import box
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(*columns)
+    kept = [i for i in range(len(columns)) if any(row[i] not in ("", "–") for row in rows)]
+    entries = [_longest_word(row[i] for row in rows) for i in kept]
+    longest = [max(entry, _longest_word([columns[i]])) for entry, i in zip(entries, kept, strict=True)]
+    width = Console().width if sys.stdout.isatty() else 160
+    narrow = sum(longest) + 3 * len(kept) + 1 > width
+    if narrow:  # titles may be broken, numbers not
+        longest = [max(entry, min(most, _TITLE)) for entry, most in zip(entries, longest, strict=True)]
+    table = Table(box=box.SIMPLE_HEAD if narrow else box.HEAVY_HEAD, padding=(0, 1, 0, 0) if narrow else (0, 1))
+    for i, least in zip(kept, longest, strict=True):
+        table.add_column(columns[i], min_width=least, overflow="fold")
     for row in rows:
-        table.add_row(*map(escape, row))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+        table.add_row(*(escape(row[i]) for i in kept))
+    least = sum(longest) + (len(kept) + 1 if narrow else 3 * len(kept) + 1)
+    Console(width=max(width, least)).print(table, crop=False, soft_wrap=False)

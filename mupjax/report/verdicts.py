@@ -16,7 +16,7 @@ def format_verdicts(verdicts: Sequence[Verdict]) -> tuple[list[str], list[list[s
     Example:
       >>> from mupjax.statistics import decide
       >>> format_verdicts([decide("no drift", 0.007, (-0.142, 0.156), (-0.13, 0.13), seeds=8)])[1]
-      [['no drift', '–', '0.007 [-0.142, 0.156]', 'within ±0.13', 'undecided: about 32 seeds']]
+      [['no drift', '–', '0.007 [-0.142, 0.156]', 'within ±0.13', 'undecided: about 33 seeds']]
     """
     columns = ["claim", "paper", "ours [95 % interval]", "bound", "verdict"]
     table = []
@@ -45,7 +45,7 @@ def estimate(verdict: Verdict) -> str:
     if not (math.isfinite(low) and math.isfinite(high)):
         return f"{ours:.3g} [one seed]"
     width = high - low
-    decimals = min(6, max(0, 1 - math.floor(math.log10(width)))) if width > 0 else 3
+    decimals = min(6, max(0, 2 - math.floor(math.log10(width)))) if width > 0 else 3
     if max(abs(ours), abs(low), abs(high)) >= 1e5 or width < 1e-4:
         return f"{ours:.3g} [{low:.3g}, {high:.3g}]"
     return f"{ours:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"

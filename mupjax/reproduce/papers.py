@@ -100,7 +100,7 @@ def run_paper(
     Args:
       paper: whose.
       dataset: one of the paper's, or another one that its parts can take.
-      quick: fewer widths, seeds and steps, too few for some claims, which then are 'not shown'.
+      quick: fewer widths, seeds and steps, too few for some claims, which then are 'undecided'.
       names: of the parts to run; by default all.
       data_dir, out, memory_gb, progress: as in `parts.run_part`. Finished parts are kept: the same call resumes.
 

@@ -115,7 +115,7 @@ def decide(
 
     Example:
       >>> decide("no drift", 0.007, (-0.142, 0.156), (-0.13, 0.13), seeds=8).needs
-      'about 32 seeds'
+      'about 33 seeds'
     """
     ours, low, high, bound = float(ours), float(interval[0]), float(interval[1]), Bound(*map(float, bound))
     if not bound.low <= bound.high:

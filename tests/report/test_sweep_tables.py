@@ -86,7 +86,7 @@ def test_coordinate_check_table_holds_powers_of_the_width():
 def test_verdicts_are_plain_text():
     columns, rows = report.format_verdicts(VERDICTS)
     assert columns == ["claim", "paper", "ours [95 % interval]", "bound", "verdict"]
-    assert rows[0] == [VERDICTS[0].claim, "0", "-0.012 [-0.050, 0.020]", "within ±0.1", "reproduced"]
+    assert rows[0] == [VERDICTS[0].claim, "0", "-0.0123 [-0.0500, 0.0200]", "within ±0.1", "reproduced"]
     assert rows[1] == ["sp <b>", "–", "–", "at most -0.1", "undecided: not measured"]
     assert rows[2] == ["loss", "1.20", "2e-09", "at least 1e-08", "contradicted"]
 
