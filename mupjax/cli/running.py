@@ -139,10 +139,14 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     narrow = sum(longest) + 3 * len(kept) + 1 > width
     if narrow:  # titles may be broken, numbers not
         longest = [max(entry, min(most, _TITLE)) for entry, most in zip(entries, longest, strict=True)]
-    table = Table(box=box.SIMPLE_HEAD if narrow else box.HEAVY_HEAD, padding=(0, 1, 0, 0) if narrow else (0, 1))
+    table = Table(
+        box=box.SIMPLE_HEAD if narrow else box.HEAVY_HEAD,
+        padding=(0, 1, 0, 0) if narrow else (0, 1),
+        show_edge=not narrow,
+    )
     for i, least in zip(kept, longest, strict=True):
         table.add_column(columns[i], min_width=least, overflow="fold")
     for row in rows:
         table.add_row(*(escape(row[i]) for i in kept))
-    least = sum(longest) + (len(kept) + 1 if narrow else 3 * len(kept) + 1)
+    least = sum(longest) + (len(kept) - 1 if narrow else 3 * len(kept) + 1)
     Console(width=max(width, least)).print(table, crop=False, soft_wrap=False)
