@@ -114,11 +114,12 @@ def _machine() -> str:
     return hashlib.sha256(" ".join(words).encode()).hexdigest()[:12]
 
 
-_TITLE = 8  # characters of a title's line in a table that is too wide
+_BROKEN = 8  # letters after which words are broken in a table that is too wide
 
 
-def _longest_word(cells: Iterable[str]) -> int:
-    return max((len(word) for cell in cells for word in cell.split()), default=0)
+def _longest_word(cells: Iterable[str], has_digit: bool = False) -> int:
+    words = [word for cell in cells for word in cell.split()]
+    return max((len(word) for word in words if not has_digit or any(map(str.isdigit, word))), default=0)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -133,12 +134,12 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
 
     kept = [i for i in range(len(columns)) if any(row[i] not in ("", "–") for row in rows)]
-    entries = [_longest_word(row[i] for row in rows) for i in kept]
-    longest = [max(entry, _longest_word([columns[i]])) for entry, i in zip(entries, kept, strict=True)]
+    longest = [_longest_word([columns[i], *(row[i] for row in rows)]) for i in kept]
+    numbers = [_longest_word((row[i] for row in rows), has_digit=True) for i in kept]
     width = Console().width if sys.stdout.isatty() else 160
     narrow = sum(longest) + 3 * len(kept) + 1 > width
-    if narrow:  # titles may be broken, numbers not
-        longest = [max(entry, min(most, _TITLE)) for entry, most in zip(entries, longest, strict=True)]
+    if narrow:  # words may be broken, numbers not
+        longest = [max(number, min(most, _BROKEN)) for number, most in zip(numbers, longest, strict=True)]
     table = Table(
         box=box.SIMPLE_HEAD if narrow else box.HEAVY_HEAD,
         padding=(0, 1, 0, 0) if narrow else (0, 1),
