@@ -29,7 +29,7 @@ def small_step(depth: int, *, q: float = 0.0, slope: float = 0.5, own: npt.Array
       [depth].
 
     Example:
-      >>> small_step(8, q=1.0)[-1], small_step(8, q=2.0)[-1] ** 2  # the depth; 2 L - 1
+      >>> round(float(small_step(8, q=1.0)[-1]), 12), round(float(small_step(8, q=2.0)[-1] ** 2), 12)  # L; 2 L - 1
       (8.0, 15.0)
     """
     layers = np.arange(1.0, depth + 1)

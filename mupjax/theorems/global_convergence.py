@@ -157,7 +157,8 @@ def corollary_4_6(
     floor, smallest = feature_floor(gram), np.asarray(metrics.diversity(gram).value)
     chi = np.stack([_error_signals(task, one[[0, -1]]) for one in f])  # [runs, 2, N, C]
     size = np.sqrt(np.mean(chi**2, axis=(-2, -1)))
-    gaps = np.diff(np.asarray(run.step)).reshape(-1)
+    recorded = np.asarray(run.step)
+    gaps = np.diff(recorded.reshape(-1, recorded.shape[-1])[0])  # the same of all runs
     steps = np.sqrt(np.mean(np.diff(f, axis=1) ** 2, axis=(-2, -1))) / gaps  # rms change of f in a step, [runs, R - 1]
     largest = steps.max(-1)
     moving = np.where(largest > 0, steps[:, -1] / np.where(largest > 0, largest, 1.0), 0.0)

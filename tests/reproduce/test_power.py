@@ -12,7 +12,8 @@ from mupjax.statistics import CONTRADICTED, REPRODUCED
 from studies import broken
 
 ROOT = Path(__file__).parents[2]
-SMALL = {"widths": (64, 256, 1024), "steps": 3, "seeds": 8}
+SMALL = {"widths": (64, 512), "steps": 2, "seeds": 8}
+pytestmark = pytest.mark.xdist_group("power")
 
 
 @cache

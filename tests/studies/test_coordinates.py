@@ -30,6 +30,7 @@ from mupjax.studies.coordinates.slopes import BOUND
 from mupjax.studies.coordinates.variables import QUANTITIES
 from mupjax.task import loss_per_sample
 
+pytestmark = pytest.mark.xdist_group("coordinates")  # the fixtures of one process
 WIDTHS = (64, 256)
 LAYERS = ("layer_1", "layer_2", "readout")
 # Eight seeds: intervals reach to .10 in hidden layers and .18 in the readout, beside bounds of .13 and .25 (slopes.py).

@@ -53,12 +53,12 @@ def test_verdicts_and_their_negative_controls(data):
     def words(data):
         return [v.verdict for v in rich_features.judge({"covariance": data})]
 
-    assert words(data)[0] == REPRODUCED
+    assert words(data)[0] == REPRODUCED  # |z|; few particles leave more than 1 % of the covariances
     infinite = np.isinf(data.width)
     off = data.assign(difference=data.difference.where(~infinite, data.predicted * 0.05))
-    assert words(off)[0] == CONTRADICTED
+    assert words(off)[1] == CONTRADICTED
     level = data.assign(deviation=data.deviation * 0 + 0.1)
-    assert words(level)[1:] == [CONTRADICTED] * 2
+    assert words(level)[2:] == [CONTRADICTED] * 2
 
 
 @pytest.mark.xdist_group("covariance-study")

@@ -101,9 +101,10 @@ number, address, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 jax.distributed.initialize(address, num_processes=2, process_id=number)
 from tests.sweeps import test_executors as t
 assert jax.process_count() == 2
+from mupjax.sweeps import runner
 mine = []
-work = t.runner.work
-t.runner.work = lambda job: mine.append(work(job))
+work = runner.work
+runner.work = lambda job: mine.append(work(job))
 data = t.sweep(t.TASK, out=out, **t.SMALL)
 assert data.attrs["complete"] == 1
 print(len(mine))
