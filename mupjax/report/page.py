@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from mupjax import plots
 from mupjax._files import write_whole
 from mupjax.report.settings import settings
-from mupjax.report.verdicts import verdict_table
+from mupjax.report.verdicts import conclude, verdict_table
 from mupjax.results import Caption, Table, complete, kind_of
 from mupjax.statistics import Verdict
 
@@ -70,7 +70,7 @@ def _page(
     return template.format(  # every value is escaped
         heading=escape(kind.heading),
         subject=escape(subject),
-        conclusion=escape(kind.conclusion(dataset)),
+        conclusion=escape(" ".join([*([conclude(verdicts)] if verdicts else []), kind.conclusion(dataset)])),
         settings="".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in rows),
         tables="".join(_section(table) for table in tables),
         figures="".join(

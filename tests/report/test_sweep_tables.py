@@ -105,6 +105,7 @@ def test_page_holds_tables_verdicts_and_figures(tmp_path, pictures, dataset, for
     assert heading in page.text
     assert words in page.text
     assert not page.find("b")
+    assert "1 of 3 claims reproduced, 1 contradicted: loss. 1 undecided" in page.text
     assert [len(page.find(tag)) for tag in ("h1", "table", "img", "figcaption")] == [1, 2, 4, 4]
     (columns, rows), (claims, verdicts) = format_table(dataset), report.format_verdicts(VERDICTS)
     leading = 3 if heading.startswith("Learning") else 1
