@@ -223,8 +223,8 @@ def _mse(task: Task, spread: np.ndarray) -> tuple[np.ndarray, Chi, Callable[...,
         spread_t = f[chosen, outputs:]
         return Trajectory(
             np.asarray(step),
-            np.mean(losses[:num]),
-            np.mean(losses[num:]) if task.num_test else None,
+            np.asarray(np.mean(losses[:num])),
+            np.asarray(np.mean(losses[num:])) if task.num_test else None,
             f[chosen, :outputs],
             info=spread_t @ spread_t.T if spread.shape[1] else None,
         )
