@@ -142,11 +142,11 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         longest = [max(number, min(most, _BROKEN)) for number, most in zip(numbers, longest, strict=True)]
     table = Table(
         box=box.SIMPLE_HEAD if narrow else box.HEAVY_HEAD,
-        padding=(0, 1, 0, 0) if narrow else (0, 1),
+        padding=(0, 0 if narrow else 1),
         show_edge=not narrow,
     )
     for i, least in zip(kept, longest, strict=True):
-        table.add_column(columns[i], min_width=least, overflow="fold")
+        table.add_column(escape(columns[i]), min_width=least, overflow="fold")
     for row in rows:
         table.add_row(*(escape(row[i]) for i in kept))
     least = sum(longest) + (len(kept) - 1 if narrow else 3 * len(kept) + 1)

@@ -43,7 +43,7 @@ def estimate(verdict: Verdict) -> str:
     if low == high:
         return f"{ours:.3g}"
     if not (math.isfinite(low) and math.isfinite(high)):
-        return f"{ours:.3g} [one seed]"
+        return f"{ours:.3g} [no interval]"
     width = high - low
     decimals = min(6, max(0, 2 - math.floor(math.log10(width)))) if width > 0 else 3
     if max(abs(ours), abs(low), abs(high)) >= 1e5 or width < 1e-4:

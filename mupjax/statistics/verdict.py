@@ -56,6 +56,7 @@ class Verdict(NamedTuple):
       verdict: 'reproduced' (the interval lies inside the bound), 'contradicted' (apart from it) or 'undecided'.
       needs: what would decide an undecided claim; '' otherwise.
       group: the theorem or figure that the claim belongs to; false contradictions are controlled within a group.
+      looks: of how many layers or steps this is the worst; they count in that control.
     """
 
     claim: str
@@ -69,6 +70,7 @@ class Verdict(NamedTuple):
     verdict: str
     needs: str
     group: str = ""
+    looks: int = 1
 
 
 class More(TypedDict, total=False):
@@ -123,6 +125,11 @@ def decide(
     if math.isnan(ours) or math.isnan(low) or math.isnan(high):
         low = high = math.nan
         word, needs = UNDECIDED, needs or NOT_MEASURED
+    elif bound.low <= low and high <= bound.high and math.isinf(ours):
+        word, needs = (
+            UNDECIDED,
+            needs or "runs that do not diverge",
+        )  # an open bound does not ask for an infinite number
     elif bound.low <= low and high <= bound.high:
         word, needs = REPRODUCED, ""
     elif low > bound.high or high < bound.low:
@@ -264,7 +271,7 @@ def worst(verdicts: Sequence[Verdict]) -> Verdict:
         room = min(verdict.low - verdict.bound.low, verdict.bound.high - verdict.high)
         return order.index(verdict.verdict), -math.inf if math.isnan(room) else room
 
-    return min(verdicts, key=rank)
+    return min(verdicts, key=rank)._replace(looks=sum(verdict.looks for verdict in verdicts))
 
 
 def control(verdicts: Sequence[Verdict], level: float = LEVEL) -> list[Verdict]:
@@ -272,7 +279,8 @@ def control(verdicts: Sequence[Verdict], level: float = LEVEL) -> list[Verdict]:
 
     Of m right claims with independent errors, m/20 would have an interval apart from the truth. A contradiction's
     probability is that of an estimate so far outside the bound if the truth lay at the bound's end (two-sided,
-    Student's). Contradictions by exact numbers stay. What does not survive is 'undecided'.
+    Student's), times the number of looks of which it is the worst (Bonferroni). Contradictions by exact numbers stay.
+    What does not survive is 'undecided'.
 
     Args:
       verdicts: on all claims, of any groups.
@@ -288,7 +296,7 @@ def control(verdicts: Sequence[Verdict], level: float = LEVEL) -> list[Verdict]:
     for place, verdict in enumerate(verdicts):
         sizes[verdict.group] = sizes.get(verdict.group, 0) + (not verdict.needs.startswith(NOT_MEASURED))
         if verdict.verdict == CONTRADICTED:
-            outside.setdefault(verdict.group, []).append((_chance(verdict), place))
+            outside.setdefault(verdict.group, []).append((min(1.0, verdict.looks * _chance(verdict)), place))
     kept = list(verdicts)
     for group, found in outside.items():
         survives = True

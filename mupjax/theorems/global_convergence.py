@@ -9,6 +9,7 @@ infinite width; for a finite network or another parametrization the verdicts rep
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -23,7 +24,7 @@ from mupjax.trajectory import Trajectory
 
 _ROUNDING = 16  # assumed relative error of a feature, in units of eps
 THEOREM, COROLLARY = "Theorem 4.5", "Corollary 4.6"
-CHANGE, ERROR = 1e-3, 0.05  # thresholds of `corollary_4_6`
+STILL, ERROR = 1e-3, 0.05  # thresholds of `corollary_4_6`
 
 
 def feature_floor(gram: npt.ArrayLike, dtype: npt.DTypeLike | None = None) -> metrics.Values:
@@ -111,7 +112,7 @@ def positive(claim: str, value: float, stderr: float, seeds: int, floor: float, 
 
 
 def corollary_4_6(
-    task: Task, run: Trajectory, *, learning_rate: float | None = None, change: float = CHANGE, error: float = ERROR
+    task: Task, run: Trajectory, *, learning_rate: float | None = None, change: float = STILL, error: float = ERROR
 ) -> list[Verdict]:
     r"""Return the verdict, one, on: where the weights have stopped changing, the error signals are zero.
 
@@ -145,6 +146,65 @@ def corollary_4_6(
       >>> [v.verdict for v in corollary_4_6(task, run)]
       ['reproduced']
     """
+    rest = coming_to_rest(task, run)
+    allowed = np.where(rest.step > 0, np.inf if learning_rate is None else 0.0, 0.0)
+    if learning_rate is not None:
+        slowest = learning_rate * np.maximum(rest.smallest, rest.floor) / task.num_train
+        allowed = rest.step / (slowest * rest.start)
+    allowed = np.maximum(allowed, error)
+    worst = int(np.argmax(rest.left))
+    left, needs = float(rest.left[worst]), ""
+    if not (rest.moving <= change).all():
+        needs = f"more steps: a step still changes outputs by {rest.moving.max():.2g} of the largest change"
+    elif not (rest.smallest > rest.floor).all():
+        needs = "other inputs: their features cannot be told from dependent ones, and the corollary does not apply"
+    elif left > error and (rest.left <= allowed).all():
+        needs = "more steps: what is left lies in directions of small eigenvalues, which still change"
+    claim = "where weights stop changing, error signals vanish (Corollary 4.6; it promises neither that they stop nor"
+    claim += " a rate): rms chi over its start"
+    # Before they stop, or where theory allows what is left, all that is known of the end is that it may lie below.
+    interval = 0.0 if needs else left, left
+    return [decide(claim, left, interval, (0.0, error), needs=needs, seeds=len(rest.left), group=COROLLARY)]
+
+
+class Rest(NamedTuple):
+    """How far runs are from rest at their last step; arrays [runs].
+
+    Attributes:
+      step: rms change of the training inputs' predictions in the last recorded step.
+      moving: the same, over the largest change of a step; 0 where no step changes them.
+      start: rms of chi at the first step.
+      left: rms of chi at the last step, over `start`.
+      smallest: smallest eigenvalue of the last layer's Gram matrix of x at the last step.
+      floor: see `feature_floor`.
+    """
+
+    step: np.ndarray
+    moving: np.ndarray
+    start: np.ndarray
+    left: np.ndarray
+    smallest: np.ndarray
+    floor: np.ndarray
+
+
+def coming_to_rest(task: Task, run: Trajectory) -> Rest:
+    """Return what `corollary_4_6` rests on.
+
+    Args:
+      task, run: as there.
+
+    Raises:
+      ValueError: as there.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> from mupjax import mup
+      >>> from mupjax.dynamics import dense
+      >>> task = Task(np.eye(4), np.ones((4, 1)))
+      >>> run = dense.train(task, mup(), width=64, depth=2, learning_rate=1.0, steps=50, key=jax.random.key(0))
+      >>> bool(coming_to_rest(task, run).moving[0] < STILL)
+      True
+    """
     count = task.num_train
     if run.x_gram is None or np.shape(run.x_gram)[-1] != count:
         have = "none" if run.x_gram is None else f"those of {np.shape(run.x_gram)[-1]}"
@@ -154,36 +214,15 @@ def corollary_4_6(
         raise ValueError(f"Expected `run` to have predictions of all {count} training inputs at two steps, got fewer.")
     f = predictions[..., :count, :].reshape(-1, predictions.shape[-3], count, predictions.shape[-1])  # [runs, R, N, C]
     gram = np.asarray(run.x_gram, np.float64)[..., -1, -1, :, :].reshape(-1, count, count)
-    floor, smallest = feature_floor(gram), np.asarray(metrics.diversity(gram).value)
     chi = np.stack([_error_signals(task, one[[0, -1]]) for one in f])  # [runs, 2, N, C]
     size = np.sqrt(np.mean(chi**2, axis=(-2, -1)))
     recorded = np.asarray(run.step)
     gaps = np.diff(recorded.reshape(-1, recorded.shape[-1])[0])  # the same of all runs
-    steps = np.sqrt(np.mean(np.diff(f, axis=1) ** 2, axis=(-2, -1))) / gaps  # rms change of f in a step, [runs, R - 1]
+    steps = np.sqrt(np.mean(np.diff(f, axis=1) ** 2, axis=(-2, -1))) / gaps
     largest = steps.max(-1)
     moving = np.where(largest > 0, steps[:, -1] / np.where(largest > 0, largest, 1.0), 0.0)
-    left = size[:, 1] / size[:, 0]
-    allowed = np.full(len(left), error)
-    still = steps[:, -1] > 0
-    if learning_rate is None:
-        allowed[still] = np.inf
-    else:
-        slow = count * steps[:, -1] / (learning_rate * np.maximum(smallest, floor) * size[:, 0])
-        allowed = np.maximum(allowed, slow)
-    claim = "where weights stop changing, error signals vanish (Corollary 4.6; it promises neither that they stop nor"
-    claim += " a rate): rms chi over its start"
-    worst = int(np.argmax(left - np.where(np.isfinite(allowed), allowed, 0)))
-    needs = ""
-    if not (moving <= change).all():
-        needs = f"more steps: a step still changes outputs by {moving.max():.2g} of the largest change"
-    elif not (smallest > floor).all():
-        needs = "other inputs: their features cannot be told from dependent ones, and the corollary does not apply"
-    elif left[worst] > error and left[worst] <= allowed[worst]:
-        needs = "more steps: what is left lies in directions of small eigenvalues, which still change"
-    # Before they stop, or where theory allows what is left, all that is known of the end is that it may lie below.
-    interval = 0.0 if needs else float(left[worst]), float(left[worst])
-    bound = 0.0, error
-    return [decide(claim, float(left[worst]), interval, bound, needs=needs, seeds=len(chi), group=COROLLARY)]
+    smallest = np.asarray(metrics.diversity(gram).value)
+    return Rest(steps[:, -1], moving, size[:, 0], size[:, 1] / size[:, 0], smallest, np.asarray(feature_floor(gram)))
 
 
 def _error_signals(task: Task, f: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from mupjax.statistics import (
     of_estimate,
     of_mean,
     of_share,
+    worst,
 )
 
 WIDTHS = np.array([64, 128, 512, 1024])
@@ -147,6 +148,23 @@ def test_control_keeps_what_is_far_off_and_what_is_exact():
     words = [verdict.verdict for verdict in control([far, near, number, *rest])[:3]]
     assert words == [CONTRADICTED, UNDECIDED, CONTRADICTED]
     assert control([near])[0].verdict == CONTRADICTED  # alone it stands
+
+
+def test_the_worst_of_many_layers_counts_as_many_looks():
+    """A claim that is the worst of ten right layers is accused no more often than one of a single layer."""
+    rng, trials = np.random.default_rng(7), 300
+    accused = 0
+    for _ in range(trials):
+        layers = [of_mean("layer", rng.normal(size=6), (-math.inf, 0.0), group="g") for _ in range(10)]
+        (verdict,) = control([worst(layers)])
+        assert verdict.looks == 10
+        accused += verdict.verdict == CONTRADICTED
+    assert accused / trials < 0.025 + 4 * (0.025 * 0.975 / trials) ** 0.5
+
+
+def test_no_claim_is_reproduced_by_runs_that_diverge():
+    assert exact("stays large", math.inf, (0.95, math.inf)).verdict == UNDECIDED
+    assert exact("stays small", math.inf, (0.0, 1.0)).verdict == CONTRADICTED
 
 
 def test_verdicts_survive_json(tmp_path):

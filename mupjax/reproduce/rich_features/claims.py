@@ -19,7 +19,7 @@ from mupjax.reproduce.rich_features.width_limit import LEAST_FACTOR, convergence
 from mupjax.statistics import Slope, Verdict, control, decide, exact, fit_slope, of_estimate, of_slope, worst
 from mupjax.studies.covariance import cases
 from mupjax.theorems.covariance import summarize
-from mupjax.theorems.global_convergence import ERROR, corollary_4_6, feature_floor, positive
+from mupjax.theorems.global_convergence import ERROR, STILL, coming_to_rest, corollary_4_6, feature_floor, positive
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -85,7 +85,7 @@ def _own_updates(data: xr.Dataset) -> list[Verdict]:
         one = data["contribution"].sel(parametrization="mup", part=part, step=step).transpose("kernel", "width", "seed")
         every = {}
         for kernel, values in zip(data["kernel"].values, one.values.astype(float), strict=True):
-            if not (values > 0).any():  # a layer that never learns
+            if (values == 0).all():  # a layer that never learns
                 every[int(kernel)] = exact(claim, -math.inf, (-CHANGE, CHANGE), seeds=values.shape[1], group=TABLE)
             else:
                 every[int(kernel)] = _power(claim, 0.0, fit_slope(data["width"].values, values), CHANGE)
@@ -174,10 +174,7 @@ def _absolute(data: xr.Dataset) -> list[Verdict]:
         for layer in layers:
             _, values = finite(data, f"feature_change_{features}", "mup", layer)
             limit, stderr = infinite(data, f"feature_change_{features}", layer)
-            ratios = values[-1] / limit
-            error = float(np.hypot(ratios.std(ddof=1) / len(ratios) ** 0.5, ratios.mean() * stderr / limit))
-            more = {"seeds": len(ratios), "paper": 1.0, "group": TABLE}
-            every[layer] = of_estimate(claim, float(ratios.mean()), error, (0.9, 1.1), **more)
+            every[layer] = _over_limit(claim, values[-1], limit, stderr, (0.9, 1.1))
         verdicts.append(_of_layers(claim, every))
     return verdicts
 
@@ -197,15 +194,13 @@ def _corollary(data: xr.Dataset) -> list[Verdict]:
 
 def _errors_stay(data: xr.Dataset) -> Verdict:
     """An input and its negative with one target: no odd network fits both, though its weights stop."""
-    (errors,) = corollary_4_6(task_without_inputs(data), run_of(data, "mup", np.inf))
-    targets = data["targets"].values
-    stopped = not errors.needs.startswith("more steps") and np.array_equal(targets[0], targets[1])
+    rest = coming_to_rest(task_without_inputs(data), run_of(data, "mup", np.inf))
+    left, targets = float(rest.left.min()), data["targets"].values
+    stopped = bool((rest.moving <= STILL).all()) and np.array_equal(targets[0], targets[1])
     claim = "opposite: infinite width: errors stay where weights stop, as Assumption 4.1 fails: rms chi over its start"
-    interval = (errors.ours, errors.ours) if stopped else (0.0, errors.ours)
-    needs = "more steps, and one target for both inputs"
-    return decide(
-        claim, errors.ours, interval, (ERROR, math.inf), seeds=errors.seeds, needs=needs, group="Assumption 4.1"
-    )
+    interval = (left, left) if stopped else (0.0, left)
+    needs, group = "more steps, and one target for both inputs", "Assumption 4.1"
+    return decide(claim, left, interval, (ERROR, math.inf), seeds=len(rest.left), needs=needs, group=group)
 
 
 def _last_layer(data: xr.Dataset, part: str) -> Verdict:
@@ -227,13 +222,14 @@ def _covariance(data: xr.Dataset) -> list[Verdict]:
     found = cases(data)
     limit = list(found.values())[-1]
     short = summarize(limit)
-    largest, relative = float(np.max(short.max_z)), float(np.max(short.relative_difference))
-    more = {"seeds": limit.num_runs, "group": "covariance preservation"}
-    claim = "infinite width: Gaussian parts keep the covariance of the queries of W: "
-    verdicts = [
-        exact(f"{claim}largest |z| of all pairs", largest, (0.0, float(short.bound)), **more),
-        exact(f"{claim}largest difference over the covariance", relative, (0.0, 0.01), **more),
-    ]
+    largest, error = float(np.max(short.max_z)), float(np.max(short.relative_stderr))
+    claim = "infinite width: Gaussian parts keep the covariance of the queries of W: largest |z| of all pairs"
+    bound, group = (0.0, float(short.bound)), "covariance preservation"
+    # Where errors are large a small z says little: of what a better study would find, only that |z| is at least 0.
+    coarse = error > 0.01 and largest <= short.bound
+    interval = (largest, math.inf) if coarse else (largest, largest)
+    needs = f"more runs: errors are {100 * error:.2g} % of the covariances, and 1 % is asked" if coarse else ""
+    verdicts = [decide(claim, largest, interval, bound, seeds=limit.num_runs, needs=needs, group=group)]
     widths = data["width"].values[:-1]
     runs = min(one.num_runs for one in list(found.values())[:-1])
     for side in ("forward", "backward"):
@@ -263,15 +259,24 @@ def _kept(data: xr.Dataset, variable: str, name: str, layer: int, claim: str) ->
     widths, values = finite(data, variable, name, layer)
     limit, stderr = infinite(data, variable, layer, name=name)
     vectors = data["h_gram"].shape[-1] * (2 if variable.startswith("space") else 1)
-    least, seeds = float(metrics.sampling_factor(widths[-1], vectors)), values.shape[1]
+    least = float(metrics.sampling_factor(widths[-1], vectors))
     claim += f": smallest eigenvalue at width {widths[-1]:.0f} over its infinite-width value"
-    ratio = float(values[-1].mean() / limit)
-    error = float(np.hypot(values[-1].std(ddof=1) / seeds**0.5, stderr * ratio) / abs(limit))
-    found = of_estimate(claim, ratio, error, (least - NEAR_LIMIT, 1 + NEAR_LIMIT), seeds=seeds, paper=1.0, group=TABLE)
+    found = _over_limit(claim, values[-1], limit, stderr, (least - NEAR_LIMIT, 1 + NEAR_LIMIT))
     if limit - 2 * stderr > _floor(data, variable[-1], layer, -1):
         return found
-    needs = "a limit with smaller errors: its eigenvalue is not told from zero"
-    return decide(claim, ratio, (-math.inf, math.inf), found.bound, seeds=seeds, paper=1.0, needs=needs, group=TABLE)
+    needs, more = "a limit with smaller errors: its eigenvalue is not told from zero", {"paper": 1.0, "group": TABLE}
+    return decide(claim, found.ours, (-math.inf, math.inf), found.bound, seeds=found.seeds, needs=needs, **more)
+
+
+def _over_limit(claim: str, values: np.ndarray, limit: float, stderr: float, bound: tuple[float, float]) -> Verdict:
+    """The mean over seeds, over the limit's value.
+
+    Beyond the bound the limit's error counts as at the bound's end, where it is put to the test: a ratio of a hundred
+    is not in doubt because a hundredth of it is.
+    """
+    ratio, count = float(values.mean() / limit), len(values)
+    error = np.hypot(values.std(ddof=1) / count**0.5, stderr * np.clip(ratio, *bound)) / abs(limit)
+    return of_estimate(claim, ratio, float(error), bound, seeds=count, paper=1.0, group=TABLE)
 
 
 def _power(claim: str, expected: float, slope: Slope, within: float, group: str = TABLE) -> Verdict:
